@@ -1,0 +1,16 @@
+//! The map of the house. semper stands where nginx stands: it reads `nginx.conf`, terminates TLS, proxies and serves,
+//! and looks after its certificates by itself.
+//!
+//! Rooms, from the top floor down; a room may import only rooms below it (`tests/tidy.rs` keeps this):
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | wiring | [`cli`], [`node`] |
+//! | hands | [`http`], [`tls`], [`acme`], [`store`], [`watch`] (hands never import each other) |
+//! | shared hands | [`net`], [`zone`] |
+//! | decide (no I/O, no clock, no dice) | [`h1`], [`cert`], [`route`], [`balance`], [`conf`] |
+//! | words | [`plan`], [`words`], [`clock`] |
+
+pub mod clock;
+pub mod plan;
+pub mod words;
