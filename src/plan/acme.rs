@@ -1,0 +1,152 @@
+//! Who signs our certificates, and on what terms? `acme_issuer NAME { … }` of nginx's ACME module, frozen, and the
+//! built-in authority (`uri internal`). No network, no file: paths and secrets are only named here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::words::{Place, SecretRef};
+
+/// One `acme_issuer NAME { … }` block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The name by which `acme_certificate` calls it.
+    pub name: Arc<str>,
+    /// Where it keeps keys, certificates, accounts and journals; `None` for `state_path off` (memory only). Absolute.
+    pub state_path: Option<PathBuf>,
+    /// Who it is.
+    pub authority: Authority,
+    /// Where it was said.
+    pub place: Place,
+}
+
+/// What stands behind an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authority {
+    /// An ACME server (RFC 8555).
+    Acme(AcmeServer),
+    /// The built-in authority: `uri internal`.
+    Internal(InternalAuthority),
+}
+
+/// An ACME server and how we stand with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeServer {
+    /// `uri`: the directory's URL, `https://…`.
+    pub directory: Arc<str>,
+    /// `account_key`: default [`AccountKey::Shared`].
+    pub account_key: AccountKey,
+    /// `challenge`: the kinds that may be tried, in order; never empty. Default HTTP-01, then TLS-ALPN-01.
+    pub challenges: Vec<ChallengeKind>,
+    /// `contact`: URLs (`mailto:…`); a bare address gets `mailto:` in front.
+    pub contacts: Vec<String>,
+    /// `external_account_key KID KEY` (RFC 8555 7.3.4).
+    pub external_account: Option<ExternalAccount>,
+    /// `preferred_chain`: take the chain whose topmost certificate was issued by this common name, if it is offered.
+    pub preferred_chain: Option<String>,
+    /// `profile NAME [require]`.
+    pub profile: Option<Profile>,
+    /// `ssl_trusted_certificate`: trust these roots (PEM) for the server's own TLS, instead of the system's.
+    pub trusted_certificate: Option<PathBuf>,
+    /// `ssl_verify`: default true.
+    pub verify: bool,
+    /// `accept_terms_of_service`. Default false, as nginx; a server with terms then refuses to make an account.
+    pub terms_accepted: bool,
+    /// `common_name_in_csr`: put the first name into the subject too. Default false.
+    pub common_name_in_csr: bool,
+}
+
+impl AcmeServer {
+    /// The server at `directory` with every default.
+    pub fn at(directory: impl Into<Arc<str>>) -> AcmeServer {
+        AcmeServer {
+            directory: directory.into(),
+            account_key: AccountKey::Shared,
+            challenges: vec![ChallengeKind::Http01, ChallengeKind::TlsAlpn01],
+            contacts: Vec::new(),
+            external_account: None,
+            preferred_chain: None,
+            profile: None,
+            trusted_certificate: None,
+            verify: true,
+            terms_accepted: false,
+            common_name_in_csr: false,
+        }
+    }
+}
+
+/// Which key signs for the account.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum AccountKey {
+    /// One ECDSA P-256 key for every issuer of the state path, so that one thumbprint answers for all of them.
+    #[default]
+    Shared,
+    /// `account_key ecdsa:256`: a key of its own, made on first use. P-256 is the only kind that is supported.
+    Own,
+    /// `account_key FILE`: PEM, PKCS #8 or SEC 1, ECDSA P-256.
+    File(PathBuf),
+}
+
+/// How control over a name is shown (RFC 8555 8, RFC 8737).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum ChallengeKind {
+    /// A file below `/.well-known/acme-challenge/` on port 80.
+    #[serde(rename = "http-01")]
+    Http01,
+    /// A certificate under ALPN `acme-tls/1` on port 443.
+    #[serde(rename = "tls-alpn-01")]
+    TlsAlpn01,
+}
+
+impl ChallengeKind {
+    /// The registered name: `http-01`, `tls-alpn-01`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ChallengeKind::Http01 => "http-01",
+            ChallengeKind::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
+
+    /// Reads the registered name, or nginx's short `http` and `tls-alpn`.
+    pub fn parse(text: &str) -> Option<ChallengeKind> {
+        match text {
+            "http-01" | "http" => Some(ChallengeKind::Http01),
+            "tls-alpn-01" | "tls-alpn" => Some(ChallengeKind::TlsAlpn01),
+            _ => None,
+        }
+    }
+}
+
+/// An account that the authority made for us beforehand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalAccount {
+    /// The key identifier that the authority gave.
+    pub kid: String,
+    /// The HMAC key, base64url as the authority gave it.
+    pub key: SecretRef,
+}
+
+/// A certificate profile of the authority (draft-ietf-acme-profiles).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name, for example `shortlived`.
+    pub name: String,
+    /// `require`: no certificate rather than one of another profile.
+    pub required: bool,
+}
+
+/// The built-in authority: it signs by itself, asks nobody and has no limits. For inner names, tests and the demo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternalAuthority {
+    /// `root_lifetime`: how long its root is valid. Default ten years.
+    pub root_lifetime: Duration,
+    /// `leaf_lifetime`: how long what it issues is valid, down to seconds. Default seven days.
+    pub leaf_lifetime: Duration,
+}
+
+impl Default for InternalAuthority {
+    fn default() -> InternalAuthority {
+        const DAY: Duration = Duration::from_secs(86_400);
+        InternalAuthority { root_lifetime: DAY * 3650, leaf_lifetime: DAY * 7 }
+    }
+}
