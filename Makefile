@@ -1,0 +1,55 @@
+# make demo    the product at work, with no domain and no network
+# make test    everything CI runs
+# make bench   semper beside nginx and haproxy: CPU per request
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One step of `make test`: says what it is and how long it took.
+step = @printf '\n== %s\n' '$(1)'; from=$$(date +%s); $(2); printf '== %s: %s s\n' '$(1)' $$(( $$(date +%s) - from ))
+
+.PHONY: help demo test deps nginx fmt clippy doc deny doctest suite fuzz bench
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+demo:
+	cargo run -- demo
+
+test: deps nginx fmt clippy doc deny doctest suite
+
+# What the tests need beside Rust. Installed here when run as root on Debian or Ubuntu, else named.
+deps:
+	$(call step,deps,bash tests/deps.sh)
+
+# The nginx that semper is compared with: built once, kept in .cache.
+nginx:
+	$(call step,nginx 1.28,bash tests/nginx-build/build.sh)
+
+fmt:
+	$(call step,format,cargo fmt --check)
+
+clippy:
+	$(call step,clippy,cargo clippy --quiet --locked --all-targets -- -D warnings)
+
+doc:
+	$(call step,documentation,RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps)
+
+deny:
+	$(call step,licences and bans,cargo test --quiet --locked --test deny; if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; fi)
+
+doctest:
+	$(call step,documentation tests,cargo test --quiet --locked --doc)
+
+# Unit tests, tidy, fuzz smoke, and everything that runs against real peers.
+suite:
+	$(call step,tests,SEMPER_TESTS_COMPLETE=1 cargo test --locked --lib --bins --tests)
+
+# Coverage-guided fuzzing of one target: make fuzz TARGET=h1 SECONDS_EACH=60
+TARGET ?= conf
+SECONDS_EACH ?= 60
+fuzz:
+	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS_EACH)
+
+bench:
+	bash benches/compare.sh

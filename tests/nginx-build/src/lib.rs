@@ -1,0 +1,1 @@
+//! Empty: this package only pins the source of nginx (see `build.sh`).
