@@ -11,6 +11,7 @@
 //! | decide (no I/O, no clock, no dice) | [`h1`], [`cert`], [`route`], [`balance`], [`conf`] |
 //! | words | [`plan`], [`words`], [`clock`] |
 
+pub mod cert;
 pub mod clock;
 pub mod plan;
 pub mod words;
