@@ -13,5 +13,6 @@
 
 pub mod cert;
 pub mod clock;
+pub mod conf;
 pub mod plan;
 pub mod words;
