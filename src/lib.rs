@@ -5,14 +5,16 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | wiring | [`cli`], [`node`] |
-//! | hands | [`http`], [`tls`], [`acme`], [`store`], [`watch`] (hands never import each other) |
-//! | shared hands | [`net`], [`zone`] |
-//! | decide (no I/O, no clock, no dice) | [`h1`], [`cert`], [`route`], [`balance`], [`conf`] |
-//! | words | [`plan`], [`words`], [`clock`] |
+//! | wiring | `cli`, `node` |
+//! | hands | `http`, `tls`, `acme`, `store`, `watch` (hands never import each other) |
+//! | shared hands | `net`, `zone` |
+//! | decide (no I/O, no clock, no dice) | `h1`, `cert`, `route`, `balance`, `conf` |
+//! | words | `plan`, `words`, `clock` |
 
 pub mod cert;
 pub mod clock;
 pub mod conf;
+pub mod http;
+pub mod net;
 pub mod plan;
 pub mod words;

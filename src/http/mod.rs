@@ -1,0 +1,4 @@
+//! How is HTTP served? Drivers of connections, phases of a request, content, filters, the access log.
+//! Never names a runtime, a thread or a file of the configuration; nothing outside `http/` and `net/` names a hyper type.
+
+pub mod message;

@@ -1,0 +1,182 @@
+//! What is one `location`, and how are the locations of a server laid out for the search?
+
+use super::pattern::Pattern;
+use super::script::Script;
+use super::template::Template;
+use crate::words::Place;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One `location`, `if` in a location, `limit_except`, or the `server` level itself. Everything inherited is merged in.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// As written: `/a`, `@named`, the text of the regex; empty for the server level.
+    pub name: Box<str>,
+    /// How it is found.
+    pub kind: LocationKind,
+    /// Where it stands.
+    pub place: Place,
+    /// What answers a request that ends here.
+    pub handler: Handler,
+    /// Its rewrite directives.
+    pub script: Script,
+    /// `try_files`.
+    pub try_files: Option<TryFiles>,
+    /// `internal`: only for internal redirects; 404 from outside.
+    pub internal: bool,
+    /// `location /x/` with a proxying handler: `/x` is answered by 301 to `/x/`.
+    pub auto_redirect: bool,
+    /// `limit_except METHODS { … }`: for methods other than these the inner settings and handler hold.
+    pub limit_except: Option<LimitExcept>,
+    /// Everything that is inherited and merged.
+    pub settings: Arc<Settings>,
+    /// Nested locations.
+    pub nested: LocationTree,
+}
+
+/// How a location is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocationKind {
+    /// The server level.
+    Server,
+    /// `location = /a`.
+    Exact,
+    /// `location /a`.
+    Prefix,
+    /// `location ^~ /a`: no regex is tried when this is the longest prefix.
+    PrefixStop,
+    /// `location ~ re`, `location ~* re`; named groups (group, index into `Http::variables`).
+    Regex(Pattern, Box<[(usize, usize)]>),
+    /// `location @name`.
+    Named,
+    /// `if (…) { … }` in a location.
+    If,
+    /// The body of `limit_except`.
+    LimitExcept,
+}
+
+/// `limit_except`.
+#[derive(Clone, Debug)]
+pub struct LimitExcept {
+    /// Methods that stay in the location itself (GET brings HEAD with it).
+    pub methods: Box<[Box<str>]>,
+    /// What holds for the others.
+    pub otherwise: Arc<Location>,
+}
+
+/// The locations of one level, laid out for the search (`route::find` walks it).
+#[derive(Clone, Debug, Default)]
+pub struct LocationTree {
+    /// `=` locations by URI.
+    pub exact: HashMap<Box<[u8]>, Arc<Location>>,
+    /// Prefix locations sorted by name, bytewise.
+    pub prefixes: Box<[Arc<Location>]>,
+    /// Regex locations in file order.
+    pub patterns: Box<[Arc<Location>]>,
+    /// `@name` locations, with their `@`.
+    pub named: HashMap<Box<[u8]>, Arc<Location>>,
+}
+
+impl LocationTree {
+    /// Lays out `locations`, given in file order.
+    pub fn new(locations: Vec<Arc<Location>>) -> LocationTree {
+        let mut tree = LocationTree::default();
+        let (mut prefixes, mut patterns) = (Vec::new(), Vec::new());
+        for location in locations {
+            let name: Box<[u8]> = location.name.as_bytes().into();
+            match location.kind {
+                LocationKind::Exact => drop(tree.exact.insert(name, location)),
+                LocationKind::Prefix | LocationKind::PrefixStop => prefixes.push(location),
+                LocationKind::Regex(..) => patterns.push(location),
+                LocationKind::Named => drop(tree.named.insert(name, location)),
+                LocationKind::Server | LocationKind::If | LocationKind::LimitExcept => {}
+            }
+        }
+        prefixes.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        tree.prefixes = prefixes.into();
+        tree.patterns = patterns.into();
+        tree
+    }
+}
+
+/// What answers a request.
+#[derive(Clone, Debug)]
+pub enum Handler {
+    /// No handler of its own: index, autoindex, static files.
+    Static,
+    /// `proxy_pass`.
+    Proxy(Arc<super::proxy::Proxy>),
+    /// `stub_status`.
+    StubStatus,
+}
+
+/// `try_files`.
+#[derive(Clone, Debug)]
+pub struct TryFiles {
+    /// Tested in order below root or alias.
+    pub files: Box<[TryFile]>,
+    /// When none is there.
+    pub last: TryLast,
+}
+
+/// One item of `try_files`.
+#[derive(Clone, Debug)]
+pub struct TryFile {
+    /// The path to test, without the trailing `/` of a directory item.
+    pub path: Template,
+    /// The item ended in `/`: a directory must be there.
+    pub directory: bool,
+}
+
+/// The last item of `try_files`.
+#[derive(Clone, Debug)]
+pub enum TryLast {
+    /// Internal redirect to this URI, with arguments if it has any.
+    Uri(Template),
+    /// `@name`.
+    Named(Box<str>),
+    /// `=code`.
+    Status(u16),
+}
+
+/// `error_page`, one code of it.
+#[derive(Clone, Debug)]
+pub struct ErrorPage {
+    /// The status that it replaces.
+    pub status: u16,
+    /// `=code`: the new status; `Some(None)`: `=`, take the target's; `None`: keep the old one.
+    pub answer: Option<Option<u16>>,
+    /// Where to go: a URI, a URL (302 unless `answer` says other), or `@name`.
+    pub target: Template,
+}
+
+/// Settings of a location after inheritance, one part for each feature.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Bodies, keep-alive, timeouts of the client.
+    pub client: super::client::ClientLimits,
+    /// root, alias, index, ETag, types.
+    pub files: super::files::Files,
+    /// allow/deny, auth_basic, satisfy.
+    pub access: super::access::Access,
+    /// add_header, expires, server_tokens.
+    pub headers: super::headers::Headers,
+    /// gzip.
+    pub gzip: super::gzip::Gzip,
+    /// access_log, error_log.
+    pub logs: super::log::Logs,
+    /// `error_page`s; the first of a status counts.
+    pub error_pages: Box<[ErrorPage]>,
+    /// `recursive_error_pages`. Default off.
+    pub recursive_error_pages: bool,
+    /// `absolute_redirect`. Default on.
+    pub absolute_redirect: bool,
+    /// `server_name_in_redirect`. Default off.
+    pub server_name_in_redirect: bool,
+    /// `port_in_redirect`. Default on.
+    pub port_in_redirect: bool,
+    /// `msie_padding`. Default on.
+    pub msie_padding: bool,
+    /// `resolver`, if one is set.
+    pub resolver: Option<Arc<super::resolver::Resolver>>,
+}

@@ -1,0 +1,121 @@
+//! How is TLS spoken, towards clients and towards upstreams? (`ssl_*`, `proxy_ssl_*`.)
+
+use super::certificate::CertId;
+use super::template::Template;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// TLS of one server towards its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Its certificates (several: RSA and ECDSA), in order. May be empty with `reject_handshake`.
+    pub certificates: Box<[CertificateSource]>,
+    /// What may be negotiated.
+    pub protocol: TlsProtocol,
+    /// `ssl_prefer_server_ciphers`. Default off.
+    pub prefer_server_ciphers: bool,
+    /// `ssl_session_cache`: sessions kept by the server; 0 is none. (`shared:NAME:SIZE` is about 4000 a megabyte.)
+    pub session_cache: usize,
+    /// `ssl_session_timeout`. Default 5 min.
+    pub session_timeout: Duration,
+    /// `ssl_session_tickets`. Default on.
+    pub tickets: bool,
+    /// `ssl_session_ticket_key` files, the first encrypts.
+    pub ticket_keys: Box<[PathBuf]>,
+    /// `ssl_reject_handshake`. Default off.
+    pub reject_handshake: bool,
+    /// `ssl_verify_client`.
+    pub verify_client: VerifyClient,
+    /// `ssl_verify_depth`. Default 1.
+    pub verify_depth: u32,
+    /// `ssl_client_certificate`: CAs whose names are sent and that are trusted.
+    pub client_certificate: Option<PathBuf>,
+    /// `ssl_trusted_certificate`: CAs that are trusted, not sent.
+    pub trusted_certificate: Option<PathBuf>,
+    /// `ssl_crl`.
+    pub crl: Option<PathBuf>,
+}
+
+/// Versions, cipher suites and groups; in rustls's names, those that it lacks left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsProtocol {
+    /// TLS 1.2.
+    pub tls12: bool,
+    /// TLS 1.3.
+    pub tls13: bool,
+    /// IANA names of TLS 1.2 suites in order; empty: the default set.
+    pub ciphers: Box<[Box<str>]>,
+    /// Names of TLS 1.3 suites in order (`ssl_conf_command Ciphersuites`); empty: the default set.
+    pub ciphersuites: Box<[Box<str>]>,
+    /// `ssl_ecdh_curve` in order; empty: auto.
+    pub curves: Box<[Box<str>]>,
+}
+
+impl Default for TlsProtocol {
+    fn default() -> TlsProtocol {
+        TlsProtocol {
+            tls12: true,
+            tls13: true,
+            ciphers: Box::default(),
+            ciphersuites: Box::default(),
+            curves: Box::default(),
+        }
+    }
+}
+
+/// Where a server's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// `ssl_certificate FILE` with its `ssl_certificate_key`.
+    File(FileCertificate),
+    /// `acme_certificate`, or `ssl_certificate $acme_certificate`.
+    Acme(CertId),
+}
+
+/// A pair of files.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileCertificate {
+    /// `ssl_certificate`: PEM, leaf first; `data:…` kept as it is.
+    pub certificate: PathBuf,
+    /// `ssl_certificate_key`.
+    pub key: PathBuf,
+    /// `ssl_password_file`.
+    pub passwords: Option<PathBuf>,
+}
+
+/// `ssl_verify_client`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum VerifyClient {
+    /// `off`.
+    #[default]
+    Off,
+    /// `on`: 400 without a valid certificate.
+    On,
+    /// `optional`.
+    Optional,
+    /// `optional_no_ca`.
+    OptionalNoCa,
+}
+
+/// TLS towards an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// `proxy_ssl_server_name`: send SNI. Default off.
+    pub server_name: bool,
+    /// `proxy_ssl_name`: the name for SNI and verification. Default `$proxy_host`.
+    pub name: Template,
+    /// `proxy_ssl_verify`. Default off.
+    pub verify: bool,
+    /// `proxy_ssl_verify_depth`. Default 1.
+    pub verify_depth: u32,
+    /// `proxy_ssl_trusted_certificate`.
+    pub trusted_certificate: Option<PathBuf>,
+    /// `proxy_ssl_crl`.
+    pub crl: Option<PathBuf>,
+    /// `proxy_ssl_certificate` with its key: ours towards the upstream.
+    pub certificate: Option<FileCertificate>,
+    /// `proxy_ssl_session_reuse`. Default on.
+    pub session_reuse: bool,
+    /// `proxy_ssl_protocols`, `proxy_ssl_ciphers`.
+    pub protocol: TlsProtocol,
+}
