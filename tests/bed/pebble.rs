@@ -1,0 +1,166 @@
+//! Which CA do tests talk to? Pebble, on ports and with a listener certificate of its own, checking challenges on the
+//! ports that the test names, with a DNS server beside it that sends every name to the loopback.
+
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::ca::Ca;
+use super::client::Tls;
+use super::process::Process;
+use super::{PATIENCE, free_port, wait_for};
+
+/// How a Pebble is to be started.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it checks HTTP-01.
+    pub http: u16,
+    /// Where it checks TLS-ALPN-01.
+    pub tls: u16,
+    /// Life of certificates in seconds.
+    pub life: u64,
+    /// Share of good nonces that are refused all the same, in percent.
+    pub refused_nonces: u8,
+    /// Share of valid authorizations used again, in percent.
+    pub reused_authorizations: u8,
+    /// Longest random pause before a validation, in seconds.
+    pub pause: u32,
+    /// Key id and key (base64url) that new accounts must be bound to.
+    pub binding: Option<(String, String)>,
+    /// More roots than one.
+    pub alternate_roots: u8,
+}
+
+impl Settings {
+    /// Quick and friendly: no pauses, no refused nonces.
+    pub fn checking(http: u16, tls: u16) -> Settings {
+        Settings {
+            http,
+            tls,
+            life: 90 * 86_400,
+            refused_nonces: 0,
+            reused_authorizations: 0,
+            pause: 0,
+            binding: None,
+            alternate_roots: 0,
+        }
+    }
+}
+
+/// A running Pebble with its DNS server; both end when it is dropped.
+pub struct Pebble {
+    acme: u16,
+    management: u16,
+    ca: Ca,
+    folder: TempDir,
+    process: Process,
+    names: Process,
+    dns: u16,
+}
+
+impl Pebble {
+    /// Starts Pebble checking HTTP-01 on `http` and TLS-ALPN-01 on `tls`.
+    pub fn start(http: u16, tls: u16) -> Pebble {
+        Pebble::with(&Settings::checking(http, tls))
+    }
+
+    /// Starts Pebble as `settings` say.
+    pub fn with(settings: &Settings) -> Pebble {
+        let folder = tempfile::Builder::new().prefix("pebble").tempdir().unwrap();
+        let (acme, management, dns, names_management) = (free_port(), free_port(), free_port(), free_port());
+        let ca = Ca::new("Pebble's listener");
+        let own = ca.issue(&["localhost", "127.0.0.1"]);
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let names = Process::start(
+            Command::new("pebble-challtestsrv")
+                .args(["-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", ""])
+                .args(["-dns01", &format!("127.0.0.1:{dns}"), "-management", &format!("127.0.0.1:{names_management}")]),
+            &folder.path().join("names.log"),
+        );
+        let mut config = serde_json::json!({ "pebble": {
+            "listenAddress": format!("127.0.0.1:{acme}"),
+            "managementListenAddress": format!("127.0.0.1:{management}"),
+            "certificate": write("own.pem", &own.chain),
+            "privateKey": write("own.key", &own.key),
+            "httpPort": settings.http,
+            "tlsPort": settings.tls,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": settings.binding.is_some(),
+            "certificateValidityPeriod": settings.life,
+        }});
+        if let Some((id, key)) = &settings.binding {
+            config["pebble"]["externalAccountMACKeys"] = serde_json::json!({ id: key });
+        }
+        write("root.pem", &ca.pem());
+        let config = write("pebble.json", &config.to_string());
+        let mut command = Command::new("pebble");
+        command.arg("-config").arg(config).args(["-strict", "-dnsserver", &format!("127.0.0.1:{dns}")]);
+        command.env("PEBBLE_WFE_NONCEREJECT", settings.refused_nonces.to_string());
+        command.env("PEBBLE_AUTHZREUSE", settings.reused_authorizations.to_string());
+        command.env("PEBBLE_ALTERNATE_ROOTS", settings.alternate_roots.to_string());
+        match settings.pause {
+            0 => command.env("PEBBLE_VA_NOSLEEP", "1"),
+            seconds => command.env("PEBBLE_VA_SLEEPTIME", seconds.to_string()),
+        };
+        let process = Process::start(&mut command, &folder.path().join("pebble.log"));
+        let mut pebble = Pebble { acme, management, ca, folder, process, names, dns };
+        wait_for("Pebble", PATIENCE, || {
+            assert!(pebble.process.ended().is_none(), "Pebble ended:\n{}", pebble.log());
+            assert!(pebble.names.ended().is_none(), "its DNS server ended:\n{}", pebble.names.output());
+            pebble.tls().get(management, "localhost", "/roots/0").is_ok_and(|answer| answer.status == 200)
+        });
+        pebble
+    }
+
+    /// URL of the ACME directory.
+    pub fn directory(&self) -> String {
+        format!("https://localhost:{}/dir", self.acme)
+    }
+
+    /// File with the root that signed Pebble's own listener certificate (`ssl_trusted_certificate` of an issuer).
+    pub fn trusted(&self) -> String {
+        self.folder.path().join("root.pem").to_string_lossy().into_owned()
+    }
+
+    /// Root of the certificates that Pebble issues, as PEM.
+    pub fn root(&self) -> String {
+        self.manage("/roots/0")
+    }
+
+    /// Intermediate of the certificates that Pebble issues, as PEM.
+    pub fn intermediate(&self) -> String {
+        self.manage("/intermediates/0")
+    }
+
+    /// Everything Pebble wrote; it names every request, order and validation.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// How many certificates it has issued.
+    pub fn issued(&self) -> usize {
+        self.log().matches("Issued certificate serial").count()
+    }
+
+    /// How many orders were placed.
+    pub fn orders(&self) -> usize {
+        self.log().matches("POST /order-plz").count()
+    }
+
+    /// Port of the DNS server that sends every name to 127.0.0.1.
+    pub fn dns(&self) -> u16 {
+        self.dns
+    }
+
+    fn manage(&self, path: &str) -> String {
+        self.tls().get(self.management, "localhost", path).unwrap().text()
+    }
+
+    fn tls(&self) -> Tls {
+        Tls::trusting(&self.ca.pem())
+    }
+}
