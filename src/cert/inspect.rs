@@ -176,8 +176,13 @@ fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> PublicKeyKind {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A leaf for tests of other rooms.
+    pub(crate) fn any_leaf() -> Leaf {
+        Leaf::read(&made(&["a.example"], &rcgen::PKCS_ECDSA_P256_SHA256)).unwrap()
+    }
 
     fn made(names: &[&str], algorithm: &'static rcgen::SignatureAlgorithm) -> Vec<u8> {
         let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
