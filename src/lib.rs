@@ -11,10 +11,17 @@
 //! | decide (no I/O, no clock, no dice) | `h1`, `cert`, `route`, `balance`, `conf` |
 //! | words | `plan`, `words`, `clock` |
 
+pub mod balance;
 pub mod cert;
+pub mod cli;
 pub mod clock;
 pub mod conf;
 pub mod http;
 pub mod net;
+pub mod node;
 pub mod plan;
+pub mod route;
+pub mod tls;
+pub mod watch;
 pub mod words;
+pub mod zone;

@@ -1,9 +1,9 @@
 //! What do we know of a client's connection? Everything that was negotiated before the first request, and its counters.
 
-use crate::plan::listener::AddressServers;
+use crate::plan::listener::{AddressServers, ListenAddress};
 use crate::plan::server::Server;
 use bytes::Bytes;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -47,14 +47,66 @@ pub struct Connection {
     pub proxied: Option<(SocketAddr, SocketAddr)>,
     /// What was negotiated; `None` on a plain listener.
     pub tls: Option<TlsFacts>,
-    /// The servers of the address that was reached. The plan of the moment at which the connection came.
-    pub servers: Arc<AddressServers>,
-    /// The server whose connection-level settings hold: by SNI, else the default server.
-    pub server: Arc<Server>,
+    /// What of the plan it is bound to; see [`Bound`].
+    bound: RefCell<Option<Bound>>,
     /// When it was accepted.
     pub accepted: tokio::time::Instant,
     /// `$connection_requests`.
     pub requests: Cell<u64>,
+}
+
+/// The part of a plan to which a connection is bound. Replaced when a request finds a newer plan that leaves the
+/// connection-level settings alone; let go by tunnels, so that they keep no old plan in memory.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The epoch of the plan (counted up by each reload).
+    pub epoch: u64,
+    /// The listener's address: how the same listener is found in a newer plan.
+    pub listener: ListenAddress,
+    /// The servers of the address that was reached.
+    pub servers: Arc<AddressServers>,
+    /// The server whose connection-level settings hold: by SNI, else the default server.
+    pub server: Arc<Server>,
+}
+
+impl Connection {
+    /// A connection that has just been accepted, with its handshake done.
+    pub fn new(id: u64, ends: Ends, tls: Option<TlsFacts>, bound: Bound, accepted: tokio::time::Instant) -> Connection {
+        let Ends { remote, local, proxied } = ends;
+        let bound = RefCell::new(Some(bound));
+        Connection { id, remote, local, proxied, tls, bound, accepted, requests: Cell::new(0) }
+    }
+
+    /// What it is bound to; `None` once a tunnel has let go.
+    pub fn bound(&self) -> Option<Bound> {
+        self.bound.borrow().clone()
+    }
+
+    /// The epoch of the plan it is bound to; cheap, for the check before each request.
+    pub fn epoch(&self) -> Option<u64> {
+        self.bound.borrow().as_ref().map(|b| b.epoch)
+    }
+
+    /// Binds it to a newer plan.
+    pub fn rebind(&self, bound: Bound) {
+        *self.bound.borrow_mut() = Some(bound);
+    }
+
+    /// Lets go of the plan: only bytes will pass from now on.
+    pub fn unbind(&self) {
+        *self.bound.borrow_mut() = None;
+    }
+}
+
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The client.
+    pub remote: Endpoint,
+    /// We.
+    pub local: Endpoint,
+    /// What a PROXY header said.
+    pub proxied: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// What a TLS handshake gave.

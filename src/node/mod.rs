@@ -1,0 +1,2 @@
+//! How is it all wired: master and server process, worker threads, signals, reload, drain? The only room with the
+//! real clock and the real dice.

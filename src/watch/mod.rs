@@ -1,0 +1,1 @@
+//! What changed behind our back? The file watcher and (later) probes. Reports, never decides.

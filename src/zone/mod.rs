@@ -1,0 +1,1 @@
+//! What do workers share? Fixed shards, a lock held for a few instructions, never across an await.
