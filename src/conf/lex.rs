@@ -249,7 +249,9 @@ fn unescape(raw: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn sentences(text: &str) -> Vec<Result<(Vec<String>, End, u32), String>> {
+    type Read = Result<(Vec<String>, End, u32), String>;
+
+    fn sentences(text: &str) -> Vec<Read> {
         let mut lexer = Lexer::new(text.as_bytes(), Source::File);
         let mut all = Vec::new();
         loop {

@@ -76,6 +76,9 @@ pub enum VariableSource {
     Slot,
     /// By a `map`, evaluated when first asked for.
     Map(std::sync::Arc<super::map::Map>),
+    /// A built-in variable that `set` changes (`$args`, `$limit_rate`): setting it changes the request itself. Texts
+    /// that read it hold [`Var::Builtin`].
+    Builtin(Builtin),
 }
 
 macro_rules! builtins {
