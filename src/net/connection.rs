@@ -47,6 +47,8 @@ pub struct Connection {
     pub proxied: Option<(SocketAddr, SocketAddr)>,
     /// What was negotiated; `None` on a plain listener.
     pub tls: Option<TlsFacts>,
+    /// Plain HTTP came to a port that speaks TLS: answered with nginx's page (status 497, sent as 400) and closed.
+    pub plain_on_tls: bool,
     /// What of the plan it is bound to; see [`Bound`].
     bound: RefCell<Option<Bound>>,
     /// When it was accepted.
@@ -74,7 +76,8 @@ impl Connection {
     pub fn new(id: u64, ends: Ends, tls: Option<TlsFacts>, bound: Bound, accepted: tokio::time::Instant) -> Connection {
         let Ends { remote, local, proxied } = ends;
         let bound = RefCell::new(Some(bound));
-        Connection { id, remote, local, proxied, tls, bound, accepted, requests: Cell::new(0) }
+        let requests = Cell::new(0);
+        Connection { id, remote, local, proxied, tls, plain_on_tls: false, bound, accepted, requests }
     }
 
     /// What it is bound to; `None` once a tunnel has let go.
@@ -135,4 +138,6 @@ pub struct ClientCertificate {
     pub der: Bytes,
     /// `None`: it verified (`SUCCESS`). Else the reason that `$ssl_client_verify` shows after `FAILED:`.
     pub failed: Option<Box<str>>,
+    /// It failed only because nobody whom we trust vouches for it; `ssl_verify_client optional_no_ca` lets that pass.
+    pub only_untrusted: bool,
 }

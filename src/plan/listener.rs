@@ -24,7 +24,7 @@ pub struct Listener {
     /// Options of the socket.
     pub options: SocketOptions,
     /// Servers by local address; the entry with `local: None` takes what no other does and is always there (last).
-    pub addresses: Box<[AddressServers]>,
+    pub addresses: Box<[Arc<AddressServers>]>,
 }
 
 /// Options of a listening socket (`listen … backlog= rcvbuf= …`).

@@ -29,3 +29,34 @@ pub struct Server {
     /// The head's limits; taken from the address's default server until the host is known.
     pub head: super::client::HeadLimits,
 }
+
+impl Server {
+    /// A server with default settings that answers nothing yet: where the quick start and tests begin.
+    pub fn bare(index: usize, name: &str, tls: Option<Arc<ServerTls>>) -> Server {
+        let root = Location {
+            name: Box::default(),
+            kind: super::location::LocationKind::Server,
+            place: Place::built_in(),
+            handler: super::location::Handler::Static,
+            script: Default::default(),
+            try_files: None,
+            internal: false,
+            auto_redirect: false,
+            limit_except: None,
+            settings: Arc::default(),
+            nested: LocationTree::default(),
+        };
+        Server {
+            index,
+            place: Place::built_in(),
+            name: name.into(),
+            names: Box::new([name.into()]),
+            tls,
+            http2: false,
+            http2_settings: Default::default(),
+            root: Arc::new(root),
+            locations: LocationTree::default(),
+            head: Default::default(),
+        }
+    }
+}

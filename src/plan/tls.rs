@@ -36,6 +36,35 @@ pub struct ServerTls {
     pub crl: Option<PathBuf>,
 }
 
+impl Default for ServerTls {
+    fn default() -> ServerTls {
+        ServerTls {
+            certificates: Box::default(),
+            protocol: TlsProtocol::default(),
+            prefer_server_ciphers: false,
+            session_cache: 0,
+            session_timeout: Duration::from_secs(300),
+            tickets: true,
+            ticket_keys: Box::default(),
+            reject_handshake: false,
+            verify_client: VerifyClient::Off,
+            verify_depth: 1,
+            client_certificate: None,
+            trusted_certificate: None,
+            crl: None,
+        }
+    }
+}
+
+impl ServerTls {
+    /// Whether a connection that was negotiated under `self` may go on under `other` after a reload: everything but the
+    /// certificates is the same.
+    pub fn same_connection(&self, other: &ServerTls) -> bool {
+        ServerTls { certificates: Box::default(), ..self.clone() }
+            == ServerTls { certificates: Box::default(), ..other.clone() }
+    }
+}
+
 /// Versions, cipher suites and groups; in rustls's names, those that it lacks left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TlsProtocol {
