@@ -2,5 +2,9 @@
 //! `store` and `tls` act.
 
 pub mod ari;
+mod attempt;
 pub mod bundle;
+pub mod failure;
 pub mod inspect;
+pub mod schedule;
+pub mod stage;

@@ -1,0 +1,382 @@
+//! Promises of the stage machine, kept over years of virtual time.
+
+use super::*;
+
+const DAY: i64 = 86_400;
+
+pub(crate) fn held(start: i64, life: i64) -> Held {
+    Held {
+        epoch: 1,
+        not_before: UnixTime::from_seconds(start),
+        not_after: UnixTime::from_seconds(start + life),
+        authority: "https://a/".into(),
+        ari_id: Some("aki.serial".into()),
+        choice: None,
+    }
+}
+
+fn way(issuer: &str, challenge: ChallengeKind) -> Way {
+    Way { issuer: issuer.into(), authority: format!("https://{issuer}/"), challenge: Some(challenge) }
+}
+
+pub(crate) fn policy() -> Policy {
+    Policy {
+        ways: vec![way("a", ChallengeKind::Http01), way("a", ChallengeKind::TlsAlpn01)],
+        order_patience: Duration::from_secs(900),
+        minute: Duration::from_secs(60),
+    }
+}
+
+/// A world with one certificate: an authority that answers each order after a delay, or never.
+struct World<Answer> {
+    now: UnixTime,
+    stage: Stage,
+    policy: Policy,
+    answer: Answer,
+    /// (when, way) of every order.
+    orders: Vec<(UnixTime, Way)>,
+    questions: Vec<UnixTime>,
+    abandoned: usize,
+    seed: u64,
+}
+
+enum Reply {
+    Issue { life: i64 },
+    Fail(Failure),
+    Silence,
+}
+
+impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
+    fn new(policy: Policy, answer: Answer) -> Self {
+        let (now, stage) = (UnixTime(0), Stage::new());
+        World { now, stage, policy, answer, orders: vec![], questions: vec![], abandoned: 0, seed: 7 }
+    }
+
+    fn draw(&mut self) -> f64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn send(&mut self, event: Event) {
+        let draw = self.draw();
+        let (stage, effects) = std::mem::take(&mut self.stage).step(self.now, event, &self.policy, draw);
+        // What the journal holds is what was decided.
+        let journal = serde_json::to_string(&stage).unwrap();
+        assert_eq!(serde_json::from_str::<Stage>(&journal).unwrap(), stage);
+        self.stage = stage;
+        effects.into_iter().for_each(|effect| self.perform(effect));
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::PlaceOrder(attempt) => {
+                self.orders.push((self.now, attempt.way.clone()));
+                assert!(self.orders.len() < 500_000, "hot loop");
+                let epoch = self.stage.held().map_or(1, |held| held.epoch + 1);
+                match (self.answer)(self.now, &attempt) {
+                    Reply::Issue { life } => {
+                        let authority = attempt.way.authority.to_string();
+                        let held = Held { epoch, authority, ..held(self.now.seconds(), life) };
+                        self.now = self.now + Duration::from_millis(200);
+                        self.send(Event::Issued(held));
+                    }
+                    Reply::Fail(why) => {
+                        self.now = self.now + Duration::from_millis(200);
+                        self.send(Event::Failed(attempt.number, why));
+                    }
+                    Reply::Silence => {}
+                }
+            }
+            Effect::AbandonOrder => self.abandoned += 1,
+            Effect::AskRenewalInfo { epoch, .. } => {
+                self.questions.push(self.now);
+                self.send(Event::NoRenewalInfo(epoch));
+            }
+        }
+    }
+
+    /// Runs until `end`, and says how long no valid certificate was held.
+    fn run(&mut self, end: UnixTime) -> Duration {
+        let mut bare = Duration::ZERO;
+        while self.now < end {
+            let next = self.stage.wakes_at().max(self.now).min(end);
+            let good_until = self.stage.held().map_or(self.now, |held| held.not_after).max(self.now);
+            bare += next.since(good_until);
+            self.now = next;
+            self.send(Event::Tick);
+        }
+        bare
+    }
+
+    fn orders_between(&self, from: i64, to: i64) -> usize {
+        let window = UnixTime::from_seconds(from)..UnixTime::from_seconds(to);
+        self.orders.iter().filter(|(at, _)| window.contains(at)).count()
+    }
+}
+
+fn unreachable() -> Failure {
+    Failure::Unreachable { detail: "refused".into() }
+}
+
+fn invalid() -> Failure {
+    Failure::Invalid { kind: ChallengeKind::Http01, names: vec![], detail: "404".into() }
+}
+
+#[test]
+fn ten_years_of_any_lifetime_pass_without_a_gap_and_without_waste() {
+    for life in [60, 3600, DAY, 160 * 3600, 45 * DAY, 90 * DAY, 398 * DAY] {
+        let mut world = World::new(policy(), |_, _| Reply::Issue { life });
+        let end = if life < DAY { life * 1000 } else { 3650 * DAY };
+        assert_eq!(world.run(UnixTime::from_seconds(end)), Duration::ZERO, "{life}");
+        let least = if life < 10 * DAY { end / (life / 2) } else { end * 3 / (life * 2) };
+        let orders = world.orders.len() as i64;
+        assert!((least..=least + least / 10 + 2).contains(&orders), "{life}: {orders} orders, {least} needed");
+    }
+}
+
+#[test]
+fn a_failed_renewal_keeps_the_old_certificate() {
+    let mut calls = 0;
+    let mut world = World::new(policy(), |_, _| {
+        calls += 1;
+        if calls == 1 { Reply::Issue { life: 90 * DAY } } else { Reply::Fail(invalid()) }
+    });
+    world.run(UnixTime::from_seconds(80 * DAY));
+    assert!(matches!(&world.stage, Stage::Serving { held, .. } if held.epoch == 1));
+}
+
+#[test]
+fn every_lifetime_gets_many_attempts_before_it_ends() {
+    for life in [60, 3600, 160 * 3600, 45 * DAY, 90 * DAY] {
+        let mut calls = 0;
+        let mut world = World::new(policy(), |_, _| {
+            calls += 1;
+            if calls == 1 { Reply::Issue { life } } else { Reply::Fail(unreachable()) }
+        });
+        world.run(UnixTime::from_seconds(life - 1));
+        assert!(world.orders.len() > 20, "{life}: {}", world.orders.len());
+    }
+}
+
+#[test]
+fn an_authority_dead_for_thirty_days_sees_fewer_than_250_orders() {
+    let mut world = World::new(policy(), |now, _| {
+        if now < UnixTime::from_seconds(30 * DAY) {
+            Reply::Fail(unreachable())
+        } else {
+            Reply::Issue { life: 90 * DAY }
+        }
+    });
+    world.run(UnixTime::from_seconds(31 * DAY));
+    assert!(world.orders.len() < 250, "{}", world.orders.len());
+    assert!(world.stage.held().is_some(), "and the first answer after it brings a certificate");
+}
+
+#[test]
+fn failed_validations_stay_under_five_an_hour_and_under_the_pause_limit_for_years() {
+    for first in [None, Some(90 * DAY), Some(160 * 3600)] {
+        let mut first = first;
+        let mut world = World::new(policy(), |_, _| match first.take() {
+            Some(life) => Reply::Issue { life },
+            None => Reply::Fail(invalid()),
+        });
+        world.run(UnixTime::from_seconds(200 * DAY));
+        for quarter in 0..(200 * 24 * 4) {
+            let orders = world.orders_between(quarter * 900, quarter * 900 + 3600);
+            assert!(orders <= 5, "{orders} in the hour from {}", quarter * 900);
+        }
+        assert!(world.orders.len() < 1152, "{}", world.orders.len());
+    }
+}
+
+#[test]
+fn every_failure_is_tried_again_for_ever() {
+    let names = vec![];
+    let detail = String::from("x");
+    for why in [
+        unreachable(),
+        invalid(),
+        Failure::Limited { until: Some(UnixTime::from_seconds(400 * DAY)), detail: detail.clone() },
+        Failure::Limited { until: None, detail: detail.clone() },
+        Failure::Lost { detail: detail.clone() },
+        Failure::NotOffered { kind: ChallengeKind::Http01, names: names.clone() },
+        Failure::Refused { names, detail: detail.clone() },
+        Failure::ReplacesRefused { detail: detail.clone() },
+        Failure::Account { detail: detail.clone() },
+        Failure::BadCertificate { detail: detail.clone() },
+        Failure::Local { detail },
+        Failure::Busy,
+        Failure::Deadline,
+    ] {
+        let mut world = World::new(policy(), |_, _| Reply::Fail(why.clone()));
+        world.run(UnixTime::from_seconds(365 * DAY));
+        let last_week = world.orders_between(358 * DAY, 365 * DAY);
+        assert!((20..=200).contains(&last_week), "{why}: {last_week}");
+        assert!(world.orders_between(0, 60) <= 6, "{why}: {} at once", world.orders_between(0, 60));
+    }
+}
+
+#[test]
+fn an_order_without_an_answer_is_given_up_and_begun_again() {
+    let mut world = World::new(policy(), |_, _| Reply::Silence);
+    world.run(UnixTime::from_seconds(3600));
+    assert!(world.abandoned >= 2 && world.orders.len() >= 3, "{} {}", world.abandoned, world.orders.len());
+}
+
+#[test]
+fn the_next_challenge_then_the_next_authority_is_tried() {
+    let ways =
+        vec![way("a", ChallengeKind::Http01), way("a", ChallengeKind::TlsAlpn01), way("b", ChallengeKind::Http01)];
+    let policy = Policy { ways: ways.clone(), ..policy() };
+    let mut world = World::new(policy.clone(), |_, _| Reply::Fail(invalid()));
+    world.run(UnixTime::from_seconds(8 * 3600));
+    let tried: Vec<_> = world.orders.iter().map(|(_, way)| way.clone()).collect();
+    assert_eq!(tried[..4], [ways[0].clone(), ways[1].clone(), ways[2].clone(), ways[0].clone()]);
+    // One that cannot be reached is left for the other at once, not for its own other challenge.
+    let mut world = World::new(policy, |_, _| Reply::Fail(unreachable()));
+    world.run(UnixTime::from_seconds(200));
+    assert_eq!(world.orders[1].1, ways[2]);
+}
+
+#[test]
+fn a_limit_of_one_authority_stops_that_one_only() {
+    let ways = vec![way("a", ChallengeKind::Http01), way("b", ChallengeKind::Http01)];
+    let year = Some(UnixTime::from_seconds(365 * DAY));
+    let mut world = World::new(Policy { ways, ..policy() }, |_, attempt| match &*attempt.way.issuer {
+        "a" => Reply::Fail(Failure::Limited { until: year, detail: "slow down".into() }),
+        _ => Reply::Issue { life: 90 * DAY },
+    });
+    world.run(UnixTime::from_seconds(120));
+    assert_eq!(world.stage.held().map(|held| &*held.authority), Some("https://b/"));
+}
+
+#[test]
+fn a_retry_after_is_obeyed_unless_it_outlives_patience() {
+    let mut world = World::new(policy(), |now, _| {
+        Reply::Fail(Failure::Limited { until: Some(now + Duration::from_secs(5 * 3600)), detail: "wait".into() })
+    });
+    world.run(UnixTime::from_seconds(DAY));
+    let gaps: Vec<_> = world.orders.windows(2).map(|pair| pair[1].0.since(pair[0].0)).collect();
+    assert!(gaps.iter().all(|gap| *gap >= Duration::from_secs(5 * 3600)), "{gaps:?}");
+}
+
+#[test]
+fn a_refused_replacement_is_ordered_once_more_without_it() {
+    let mut seen = vec![];
+    let mut world = World::new(policy(), |_, attempt| {
+        seen.push(attempt.replaces.clone());
+        match attempt.replaces {
+            Some(_) => Reply::Fail(Failure::ReplacesRefused { detail: "alreadyReplaced".into() }),
+            None => Reply::Issue { life: 90 * DAY },
+        }
+    });
+    world.run(UnixTime::from_seconds(70 * DAY));
+    let gap = world.orders[2].0.since(world.orders[1].0);
+    assert!(gap < Duration::from_secs(1), "{gap:?}");
+    drop(world);
+    assert_eq!(seen, [None, Some("aki.serial".into()), None]);
+}
+
+#[test]
+fn an_order_under_way_is_taken_up_after_a_restart_and_not_placed_again() {
+    let (stage, effects) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), 0.5);
+    let Effect::PlaceOrder(before) = &effects[0] else { panic!("{effects:?}") };
+    let later = UnixTime::from_seconds(7200);
+    let (stage, effects) = stage.step(later, Event::Started(None), &policy(), 0.5);
+    let Effect::PlaceOrder(after) = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!((after.number, &after.way), (before.number, &before.way));
+    assert!(stage.wakes_at() > later, "its deadline begins again");
+}
+
+#[test]
+fn a_bundle_stored_just_before_a_crash_ends_the_order() {
+    let (stage, _) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), 0.5);
+    let (stage, effects) = stage.step(UnixTime(1000), Event::Started(Some(held(0, 90 * DAY))), &policy(), 0.5);
+    assert!(matches!(stage, Stage::Serving { .. }) && effects.is_empty());
+}
+
+#[test]
+fn a_restart_places_no_order_while_the_certificate_is_not_due() {
+    let mut world = World::new(policy(), |_, _| Reply::Issue { life: 90 * DAY });
+    world.run(UnixTime::from_seconds(DAY));
+    let held = world.stage.held().cloned();
+    for _ in 0..100 {
+        world.send(Event::Started(held.clone()));
+        // Even when the journal is gone.
+        world.stage = Stage::new();
+        world.send(Event::Started(held.clone()));
+        world.send(Event::Tick);
+    }
+    assert_eq!(world.orders.len(), 1);
+}
+
+#[test]
+fn restarts_in_a_row_do_not_hurry_a_failing_order() {
+    let mut world = World::new(policy(), |_, _| Reply::Fail(invalid()));
+    world.run(UnixTime::from_seconds(3600));
+    let before = world.orders.len();
+    for _ in 0..100 {
+        world.send(Event::Started(None));
+        world.send(Event::Tick);
+    }
+    assert_eq!(world.orders.len(), before);
+}
+
+#[test]
+fn a_late_answer_of_a_given_up_attempt_is_ignored_but_its_certificate_is_taken() {
+    let (stage, _) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), 0.5);
+    let (stage, _) = stage.step(UnixTime::from_seconds(900), Event::Tick, &policy(), 0.5);
+    let (after, effects) = stage.clone().step(UnixTime::from_seconds(901), Event::Failed(1, invalid()), &policy(), 0.5);
+    assert_eq!((after, effects), (stage.clone(), vec![]));
+    let (after, _) = stage.step(UnixTime::from_seconds(901), Event::Issued(held(901, 90 * DAY)), &policy(), 0.5);
+    assert!(matches!(after, Stage::Serving { .. }));
+}
+
+#[test]
+fn a_window_of_the_authority_moves_the_renewal_and_one_in_the_past_means_now() {
+    let serving = || {
+        let (stage, _) = Stage::new().step(UnixTime(0), Event::Started(Some(held(0, 90 * DAY))), &policy(), 0.0);
+        stage
+    };
+    let info = |start: i64, end: i64| {
+        let (start, end) = (UnixTime::from_seconds(start), UnixTime::from_seconds(end));
+        Event::RenewalInfo(1, RenewalInfo { start, end, explanation: None, ask_again: Duration::from_secs(3600) })
+    };
+    let now = UnixTime::from_seconds(10 * DAY);
+    let (stage, _) = serving().step(now, info(50 * DAY, 52 * DAY), &policy(), 0.5);
+    assert!(matches!(stage, Stage::Serving { renew_at, .. } if renew_at == UnixTime::from_seconds(51 * DAY)));
+    let (stage, _) = stage.step(now, info(50 * DAY, 52 * DAY), &policy(), 0.9);
+    assert!(matches!(stage, Stage::Serving { renew_at, .. } if renew_at == UnixTime::from_seconds(51 * DAY)), "kept");
+    let (stage, _) = stage.step(now, info(DAY, 2 * DAY), &policy(), 0.5);
+    assert!(stage.wakes_at() <= now);
+    let (_, effects) = stage.step(now, Event::Tick, &policy(), 0.5);
+    assert!(matches!(effects[..], [Effect::PlaceOrder(_)]));
+    // A window at the very end of the life leaves no room for attempts.
+    let (stage, _) = serving().step(now, info(89 * DAY, 90 * DAY), &policy(), 0.5);
+    assert!(matches!(stage, Stage::Serving { renew_at, .. } if renew_at == UnixTime::from_seconds(75 * DAY)));
+}
+
+#[test]
+fn renewal_information_is_asked_for_at_least_twice_a_day() {
+    let mut world = World::new(policy(), |_, _| Reply::Issue { life: 90 * DAY });
+    world.run(UnixTime::from_seconds(30 * DAY));
+    assert!((60..400).contains(&world.questions.len()), "{}", world.questions.len());
+}
+
+#[test]
+fn another_authority_in_the_configuration_means_a_new_certificate_at_once() {
+    let foreign = Held { authority: "https://staging/".into(), ..held(0, 90 * DAY) };
+    let (stage, _) = Stage::new().step(UnixTime(0), Event::Started(Some(foreign)), &policy(), 0.5);
+    let (stage, effects) = stage.step(UnixTime(0), Event::Tick, &policy(), 0.5);
+    assert!(matches!(&effects[..], [Effect::PlaceOrder(attempt)] if attempt.replaces.is_none()));
+    assert!(stage.held().is_some(), "the old one serves meanwhile");
+}
+
+#[test]
+fn a_wish_to_renew_is_heard_at_any_time_but_never_doubles_an_order() {
+    let (stage, _) = Stage::new().step(UnixTime(0), Event::Started(Some(held(0, 90 * DAY))), &policy(), 0.5);
+    let (stage, effects) = stage.step(UnixTime(1), Event::Renew, &policy(), 0.5);
+    assert_eq!(effects.len(), 1);
+    let (_, effects) = stage.step(UnixTime(2), Event::Renew, &policy(), 0.5);
+    assert!(effects.is_empty());
+}
