@@ -16,6 +16,7 @@ pub mod cert;
 pub mod cli;
 pub mod clock;
 pub mod conf;
+pub mod h1;
 pub mod http;
 pub mod net;
 pub mod node;

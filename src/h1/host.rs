@@ -1,0 +1,78 @@
+//! Which server is asked for? The host of a Host field or an absolute-form target, checked and made comparable.
+
+use bytes::Bytes;
+
+/// The host in lower case without port and trailing dot, as `$host` has it; none if nginx calls it invalid: empty, a
+/// slash, a control, a space, two dots in a row. No copy unless it has capital letters.
+pub fn validate_host(raw: &Bytes) -> Option<Bytes> {
+    match host_shape(raw)? {
+        (length, true) => Some(raw[..length].to_ascii_lowercase().into()),
+        (length, false) => Some(raw.slice(..length)),
+    }
+}
+
+/// How many of the first bytes are the host, and whether they have capitals.
+pub(super) fn host_shape(raw: &[u8]) -> Option<(usize, bool)> {
+    #[derive(PartialEq)]
+    enum Place {
+        Usual,
+        Literal,
+        Rest,
+    }
+    let mut place = Place::Usual;
+    let mut length = raw.len();
+    let mut dot = None;
+    let mut capitals = false;
+    for (i, &byte) in raw.iter().enumerate() {
+        match byte {
+            b'.' => {
+                if i > 0 && dot == Some(i - 1) {
+                    return None;
+                }
+                dot = Some(i);
+            }
+            b':' if place == Place::Usual => {
+                length = i;
+                place = Place::Rest;
+            }
+            b'[' if i == 0 => place = Place::Literal,
+            b']' if place == Place::Literal => {
+                length = i + 1;
+                place = Place::Rest;
+            }
+            b'/' | 0..=b' ' | 0x7f => return None,
+            b'A'..=b'Z' => capitals = true,
+            _ => {}
+        }
+    }
+    if length > 0 && dot == Some(length - 1) {
+        length -= 1;
+    }
+    (length > 0).then_some((length, capitals))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_lose_case_port_and_trailing_dot() {
+        for (raw, host) in [
+            ("example.com", "example.com"),
+            ("EXAMPLE.com.", "example.com"),
+            ("example.com.:8443", "example.com"),
+            ("[::1]:80", "[::1]"),
+            ("a_b~", "a_b~"),
+            ("1.2.3.4:x", "1.2.3.4"),
+        ] {
+            assert_eq!(validate_host(&Bytes::from(raw)).as_deref(), Some(host.as_bytes()), "{raw}");
+        }
+    }
+
+    #[test]
+    fn no_host_no_server() {
+        for raw in ["", ".", ":80", "a..b", "a/b", "a b", "a\tb", "a\x7f", "a\0"] {
+            assert_eq!(validate_host(&Bytes::from(raw)), None, "{raw:?}");
+        }
+    }
+}
