@@ -51,5 +51,6 @@ SECONDS_EACH ?= 60
 fuzz:
 	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS_EACH)
 
-bench:
-	bash benches/compare.sh
+# BENCH="--rounds 3 --seconds 2 --only h1-tls,h2" narrows it.
+bench: nginx
+	cargo bench --bench compare -- $(BENCH)
