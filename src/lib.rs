@@ -22,6 +22,7 @@ pub mod net;
 pub mod node;
 pub mod plan;
 pub mod route;
+pub mod store;
 pub mod tls;
 pub mod watch;
 pub mod words;

@@ -6,5 +6,6 @@ mod attempt;
 pub mod bundle;
 pub mod failure;
 pub mod inspect;
+pub mod journal;
 pub mod schedule;
 pub mod stage;

@@ -1,0 +1,195 @@
+//! How does the state path look? One writer, small files, readable by people and other programs:
+//!
+//! ```text
+//! FORMAT                     "semper state 1"
+//! LOCK                       held by the process that writes; the kernel lets go of it when that process ends
+//! accounts/shared.key        the account key of all issuers without one of their own
+//! accounts/ISSUER.key        an account key of one issuer
+//! accounts/ISSUER.json       the account there
+//! authority/ISSUER.pem       root and key of a built-in authority
+//! certs/ID/bundle.pem        key and chain in force: a second name of the newest generation
+//! certs/ID/EPOCH.pem         the newest generations
+//! certs/ID/stage.json        where the certificate stands
+//! certs/ID/order.json        the order under way, with its key
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use zeroize::Zeroizing;
+
+use super::atomic;
+use crate::cert::bundle::Bundle;
+use crate::cert::journal::{Record, Shelf, ShelfError};
+use crate::plan::certificate::CertId;
+
+const FORMAT: &[u8] = b"semper state 1\n";
+/// Generations of one certificate that are kept, the one in force included.
+const GENERATIONS: usize = 4;
+
+/// State in a directory. While this value lives, no other process can open the same directory.
+#[derive(Debug)]
+pub struct Directory {
+    root: PathBuf,
+    /// Guards compare-and-replace among threads.
+    replacing: Mutex<()>,
+    _lock: File,
+}
+
+impl Directory {
+    /// Opens the state path, making it if it is missing. Fails if another process has it open, or if it has another
+    /// format; then nothing was touched.
+    pub fn open(root: &Path) -> Result<Directory, ShelfError> {
+        let io = |source| ShelfError::Io { path: root.display().to_string(), source };
+        atomic::make_directory(root).map_err(io)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(root.join("LOCK"))
+            .map_err(io)?;
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(ShelfError::InUse { path: root.display().to_string() });
+            }
+            Err(error) => return Err(io(error.into())),
+        }
+        let format = root.join("FORMAT");
+        match atomic::read(&format).map_err(io)? {
+            Some(found) if found.as_slice() == FORMAT => {}
+            Some(_) => return Err(ShelfError::Format { path: root.display().to_string() }),
+            None => atomic::write(&format, FORMAT).map_err(io)?,
+        }
+        Ok(Directory { root: root.to_owned(), replacing: Mutex::new(()), _lock: lock })
+    }
+
+    fn path(&self, record: &Record) -> PathBuf {
+        match record {
+            Record::SharedAccountKey => self.root.join("accounts/shared.key"),
+            Record::AccountKey(issuer) => self.root.join("accounts").join(format!("{}.key", file_name(issuer))),
+            Record::Account(issuer) => self.root.join("accounts").join(format!("{}.json", file_name(issuer))),
+            Record::Authority(issuer) => self.root.join("authority").join(format!("{}.pem", file_name(issuer))),
+            Record::Stage(id) => self.home(id).join("stage.json"),
+            Record::Order(id) => self.home(id).join("order.json"),
+        }
+    }
+
+    fn home(&self, id: &CertId) -> PathBuf {
+        self.root.join("certs").join(id.as_str())
+    }
+
+    /// The generations of a certificate, the newest first.
+    fn generations(&self, id: &CertId) -> io::Result<Vec<(u64, PathBuf)>> {
+        let entries = match fs::read_dir(self.home(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let epoch = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".pem"));
+            if let Some(epoch) = epoch.and_then(|digits| digits.parse().ok()) {
+                found.push((epoch, path));
+            }
+        }
+        found.sort_by(|a, b| b.cmp(a));
+        Ok(found)
+    }
+}
+
+impl Shelf for Directory {
+    fn load(&self, record: &Record) -> Result<Option<Zeroizing<Vec<u8>>>, ShelfError> {
+        let path = self.path(record);
+        atomic::read(&path).map_err(|source| failed(&path, source))
+    }
+
+    fn save(&self, record: &Record, content: &[u8]) -> Result<(), ShelfError> {
+        let path = self.path(record);
+        make_parent(&path).and_then(|()| atomic::write(&path, content)).map_err(|source| failed(&path, source))
+    }
+
+    fn remove(&self, record: &Record) -> Result<(), ShelfError> {
+        let path = self.path(record);
+        atomic::remove(&path).map_err(|source| failed(&path, source))
+    }
+
+    fn bundle(&self, id: &CertId) -> Result<Option<Bundle>, ShelfError> {
+        let home = self.home(id);
+        let current = home.join("bundle.pem");
+        match read_bundle(&current, id) {
+            Ok(found @ Some(_)) => return Ok(found),
+            Ok(None) => {}
+            Err(error) => tracing::error!("{error}; an older generation is looked for"),
+        }
+        for (_, path) in self.generations(id).map_err(|source| failed(&home, source))? {
+            match read_bundle(&path, id) {
+                Ok(found @ Some(_)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) => tracing::error!("{error}; an older generation is looked for"),
+            }
+        }
+        Ok(None)
+    }
+
+    fn replace(&self, bundle: &Bundle, expected: Option<u64>) -> Result<(), ShelfError> {
+        // The guarded state is the disk, which a panic elsewhere does not harm.
+        let _guard = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.bundle(&bundle.id)?.map(|bundle| bundle.epoch);
+        if found != expected {
+            return Err(ShelfError::Conflict { expected, found });
+        }
+        let home = self.home(&bundle.id);
+        let generation = home.join(format!("{}.pem", bundle.epoch));
+        let current = home.join("bundle.pem");
+        make_parent(&generation)
+            .and_then(|()| atomic::write(&generation, bundle.to_text().as_bytes()))
+            .and_then(|()| atomic::link(&generation, &current))
+            .map_err(|source| failed(&current, source))?;
+        // What is too old goes only after the new one is in force; if that fails it goes next time.
+        for (_, path) in self.generations(&bundle.id).unwrap_or_default().into_iter().skip(GENERATIONS) {
+            let _ = atomic::remove(&path);
+        }
+        Ok(())
+    }
+}
+
+fn read_bundle(path: &Path, id: &CertId) -> Result<Option<Bundle>, ShelfError> {
+    let Some(text) = atomic::read(path).map_err(|source| failed(path, source))? else {
+        return Ok(None);
+    };
+    let bundle = Bundle::from_text(&text).map_err(|error| failed(path, io::Error::other(error)))?;
+    if bundle.id != *id {
+        return Err(failed(path, io::Error::other("this is the bundle of another certificate")));
+    }
+    Ok(Some(bundle))
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), atomic::make_directory)
+}
+
+fn failed(path: &Path, source: io::Error) -> ShelfError {
+    ShelfError::Io { path: path.display().to_string(), source }
+}
+
+/// An issuer's name as a file name: letters, digits, `-` and `_` as they are, everything else as `%XX`.
+fn file_name(issuer: &str) -> String {
+    let mut name = String::with_capacity(issuer.len());
+    for byte in issuer.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            other => name.push_str(&format!("%{other:02X}")),
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;
