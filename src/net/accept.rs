@@ -6,6 +6,7 @@ use super::handshake::{self, Arrival, Ended};
 use super::listen::shown;
 use super::stream::{ClientStream, Socket};
 use super::terms::{Terms, TlsTerms};
+use crate::plan::Plan;
 use crate::plan::listener::{AddressServers, ListenAddress};
 use arc_swap::ArcSwap;
 use std::cell::Cell;
@@ -139,6 +140,7 @@ impl Listening {
 /// The servers behind one listener, as the plan in force has them.
 struct Behind {
     epoch: u64,
+    plan: Arc<Plan>,
     addresses: Box<[Arc<AddressServers>]>,
     tls: Arc<dyn TlsTerms>,
 }
@@ -146,7 +148,8 @@ struct Behind {
 impl Behind {
     fn of(terms: &Terms, address: &ListenAddress) -> Option<Behind> {
         let listener = terms.listener(address)?;
-        Some(Behind { epoch: terms.epoch, addresses: listener.addresses.clone(), tls: terms.tls.clone() })
+        let (addresses, tls) = (listener.addresses.clone(), terms.tls.clone());
+        Some(Behind { epoch: terms.epoch, plan: terms.plan.clone(), addresses, tls })
     }
 
     fn servers(&self, local: Endpoint) -> Option<&Arc<AddressServers>> {
@@ -205,6 +208,7 @@ pub async fn run<S, F>(
             local,
             at: Instant::now(),
             epoch: behind.epoch,
+            plan: behind.plan.clone(),
             listener: listening.address.clone(),
             servers: servers.clone(),
             tls: behind.tls.clone(),

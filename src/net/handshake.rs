@@ -5,6 +5,7 @@ use super::connection::{Bound, Connection, Endpoint, Ends, TlsFacts};
 use super::proxy_protocol;
 use super::stream::{ClientStream, Socket, Wire};
 use super::terms::{HelloAnswer, TlsTerms};
+use crate::plan::Plan;
 use crate::plan::listener::{AddressServers, ListenAddress};
 use crate::plan::server::Server;
 use rustls::server::{Acceptor, ServerConnection};
@@ -27,6 +28,7 @@ pub(super) struct Arrival {
     pub local: Endpoint,
     pub at: tokio::time::Instant,
     pub epoch: u64,
+    pub plan: Arc<Plan>,
     pub listener: ListenAddress,
     pub servers: Arc<AddressServers>,
     pub tls: Arc<dyn TlsTerms>,
@@ -61,8 +63,8 @@ pub(super) async fn prepare(arrival: Arrival) -> Result<(ClientStream, Connectio
     let servers = arrival.servers.clone();
     if !servers.ssl && !servers.proxy_protocol {
         let server = servers.default_server.clone();
-        let Arrival { id, remote, local, at, epoch, listener, socket, .. } = arrival;
-        let bound = Bound { epoch, listener, servers, server };
+        let Arrival { id, remote, local, at, epoch, plan, listener, socket, .. } = arrival;
+        let bound = Bound { epoch, plan, listener, servers, server };
         let connection = Connection::new(id, Ends { remote, local, proxied: None }, None, bound, at);
         return Ok((ClientStream::Plain(Wire::new(socket)), connection));
     }
@@ -71,12 +73,12 @@ pub(super) async fn prepare(arrival: Arrival) -> Result<(ClientStream, Connectio
 }
 
 async fn talk(arrival: Arrival) -> Result<(ClientStream, Connection), Ended> {
-    let Arrival { id, socket, remote, local, at, epoch, listener, servers, tls } = arrival;
+    let Arrival { id, socket, remote, local, at, epoch, plan, listener, servers, tls } = arrival;
     let mut wire = Wire::new(socket);
     let proxied = if servers.proxy_protocol { proxy_header(&mut wire).await? } else { None };
     let ends = Ends { remote, local, proxied };
     let connection = |server: Arc<Server>, facts| {
-        let bound = Bound { epoch, listener, servers: servers.clone(), server };
+        let bound = Bound { epoch, plan, listener, servers: servers.clone(), server };
         Connection::new(id, ends, facts, bound, at)
     };
     if !servers.ssl {

@@ -5,6 +5,7 @@ pub mod accept;
 pub mod connection;
 pub mod handshake;
 pub mod listen;
+pub mod log;
 pub mod opener;
 pub mod proxy_protocol;
 pub mod stream;
