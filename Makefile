@@ -45,12 +45,11 @@ doctest:
 suite:
 	$(call step,tests,SEMPER_TESTS_COMPLETE=1 cargo test --locked --lib --bins --tests)
 
-# Coverage-guided fuzzing of one target, with cargo-fuzz (cargo install cargo-fuzz): make fuzz TARGET=h1 FOR=60
+# Coverage-guided fuzzing of one target: make fuzz TARGET=h1 SECONDS_EACH=60
 TARGET ?= conf
-FOR ?= 60
+SECONDS_EACH ?= 60
 fuzz:
-	mkdir -p fuzz/corpus/$(TARGET)
-	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=$(FOR)
+	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS_EACH)
 
 # BENCH="--rounds 3 --seconds 2 --only h1-tls,h2" narrows it.
 bench: nginx

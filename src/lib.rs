@@ -11,6 +11,7 @@
 //! | decide (no I/O, no clock, no dice) | `h1`, `cert`, `route`, `balance`, `conf` |
 //! | words | `plan`, `words`, `clock` |
 
+pub mod acme;
 pub mod balance;
 pub mod cert;
 pub mod cli;

@@ -5,6 +5,9 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -147,10 +150,18 @@ impl PrivateKey {
     pub fn from_pem(text: &[u8]) -> Result<PrivateKey, BadBundle> {
         match PrivateKeyDer::from_pem_slice(text).map_err(|_| BadBundle::Key)? {
             PrivateKeyDer::Pkcs8(key) => Ok(PrivateKey::from_pkcs8(key.secret_pkcs8_der().to_vec())),
-            other => {
-                let pair = rcgen::KeyPair::try_from(&other).map_err(|_| BadBundle::Key)?;
-                Ok(PrivateKey::from_pkcs8(pair.serialize_der()))
+            PrivateKeyDer::Sec1(key) => [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING]
+                .into_iter()
+                .find_map(|curve| EcdsaKeyPair::from_private_key_der(curve, key.secret_sec1_der()).ok())
+                .and_then(|pair| pair.to_pkcs8v1().ok())
+                .map(|document| PrivateKey::from_pkcs8(document.as_ref().to_vec()))
+                .ok_or(BadBundle::Key),
+            PrivateKeyDer::Pkcs1(key) => {
+                let pair = RsaKeyPair::from_der(key.secret_pkcs1_der()).map_err(|_| BadBundle::Key)?;
+                let document: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| BadBundle::Key)?;
+                Ok(PrivateKey::from_pkcs8(document.as_ref().to_vec()))
             }
+            _ => Err(BadBundle::Key),
         }
     }
 
@@ -228,6 +239,18 @@ mod tests {
         for end in 0..text.len() - 1 {
             assert!(Bundle::from_text(&text.as_bytes()[..end]).is_err(), "cut at {end}");
         }
+    }
+
+    #[test]
+    fn keys_in_the_older_forms_are_taken_too() {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let sec1: aws_lc_rs::encoding::EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().unwrap();
+        let mut text = String::new();
+        pem(&mut text, "EC PRIVATE KEY", sec1.as_ref());
+        let key = PrivateKey::from_pem(text.as_bytes()).unwrap();
+        let again = PrivateKey::from_pem(key.to_pem().as_bytes()).unwrap();
+        assert_eq!(key.public_key().unwrap(), again.public_key().unwrap());
+        assert_eq!(PrivateKey::from_pem(b"").unwrap_err(), BadBundle::Key);
     }
 
     #[test]

@@ -119,6 +119,9 @@ pub struct Order {
     pub url: Option<String>,
     /// The request for the certificate has been sent, or is about to be: the certificate may exist.
     pub finalizing: bool,
+    /// What came as its certificate was no good: the order is never taken up again.
+    #[serde(default)]
+    pub spoiled: bool,
 }
 
 impl Order {
@@ -205,6 +208,7 @@ mod tests {
             began_at: UnixTime(0),
             url: None,
             finalizing: false,
+            spoiled: false,
         };
         assert!(!format!("{order:?}").contains("BEGIN"));
         assert_eq!(Order::read(&order.write()).unwrap().key, "-----BEGIN");

@@ -1,4 +1,3 @@
 //! What do workers share? Fixed shards, a lock held for a few instructions, never across an await.
 
 pub mod challenges;
-pub mod stats;

@@ -1,0 +1,111 @@
+//! How is control over a name shown? Opens challenges in the shared table before the authority is told to look, and
+//! closes them when the order lets go. Serves nothing itself.
+
+use std::sync::Arc;
+
+use rcgen::{CustomExtension, KeyPair};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::PrivateKeyDer;
+
+use super::keys;
+use crate::cert::failure::Failure;
+use crate::clock::UnixTime;
+use crate::plan::acme::ChallengeKind;
+use crate::words::Identifier;
+use crate::zone::challenges::{Challenges, server_name};
+
+/// The challenges that one order has open; they close when this is dropped.
+pub struct Opened {
+    table: Arc<Challenges>,
+    http01: Vec<String>,
+    tls_alpn01: Vec<String>,
+}
+
+impl Opened {
+    /// None yet.
+    pub fn none(table: Arc<Challenges>) -> Opened {
+        Opened { table, http01: Vec::new(), tls_alpn01: Vec::new() }
+    }
+
+    /// Opens a challenge of `kind` for `identifier`, until `until` at the latest.
+    pub fn open(
+        &mut self,
+        kind: ChallengeKind,
+        identifier: &Identifier,
+        token: &str,
+        key_authorization: &str,
+        until: UnixTime,
+    ) -> Result<(), Failure> {
+        // RFC 8555 8.3: tokens are base64url and nothing else. They become part of answers and of nothing else here.
+        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err(Failure::Refused {
+                names: vec![identifier.clone()],
+                detail: "it sent a token that is none".into(),
+            });
+        }
+        let full = |error: crate::zone::challenges::TableFull| Failure::Local { detail: error.to_string() };
+        match kind {
+            ChallengeKind::Http01 => {
+                self.table.open_http01(token, key_authorization, until).map_err(full)?;
+                self.http01.push(token.to_owned());
+            }
+            ChallengeKind::TlsAlpn01 => {
+                let certificate = tls_alpn01(identifier, key_authorization)
+                    .map_err(|detail| Failure::Local { detail: format!("challenge certificate: {detail}") })?;
+                let sni = server_name(identifier);
+                self.table.open_tls_alpn01(&sni, Arc::new(certificate), until).map_err(full)?;
+                self.tls_alpn01.push(sni);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.http01.iter().for_each(|token| self.table.close_http01(token));
+        self.tls_alpn01.iter().for_each(|sni| self.table.close_tls_alpn01(sni));
+    }
+}
+
+/// The certificate of RFC 8737 3: self-signed, for one identifier, with the digest of the key authorization.
+fn tls_alpn01(identifier: &Identifier, key_authorization: &str) -> Result<CertifiedKey, String> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key_authorization.as_bytes());
+    let key = KeyPair::generate().map_err(|error| error.to_string())?;
+    let mut params = keys::parameters(std::slice::from_ref(identifier)).map_err(|error| error.to_string())?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest.as_ref())];
+    let certificate = params.self_signed(&key).map_err(|error| error.to_string())?;
+    let private = PrivateKeyDer::try_from(key.serialize_der())?;
+    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&private).map_err(|error| error.to_string())?;
+    Ok(CertifiedKey::new(vec![certificate.der().clone()], signing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::VirtualClock;
+
+    #[test]
+    fn a_challenge_closes_with_its_order() {
+        let table = Arc::new(Challenges::new(Arc::new(VirtualClock::default())));
+        let name: Identifier = "a.example".parse().unwrap();
+        let mut opened = Opened::none(table.clone());
+        opened.open(ChallengeKind::TlsAlpn01, &name, "token", "token.thumb", UnixTime(10)).unwrap();
+        let shown = table.tls_alpn01("A.example").unwrap();
+        let (_, certificate) = x509_parser::parse_x509_certificate(&shown.cert[0]).unwrap();
+        let acme = certificate.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.31").unwrap();
+        assert!(acme.critical && acme.value.len() == 34, "an octet string of 32 bytes");
+        drop(opened);
+        assert!(table.tls_alpn01("a.example").is_none());
+    }
+
+    #[test]
+    fn a_token_with_other_characters_never_reaches_the_table() {
+        let table = Arc::new(Challenges::new(Arc::new(VirtualClock::default())));
+        let mut opened = Opened::none(table);
+        for bad in ["", "../../etc", "a b", "a%2f", "<x>"] {
+            let refused = opened.open(ChallengeKind::Http01, &"a.b".parse().unwrap(), bad, "x", UnixTime(1));
+            assert!(matches!(refused, Err(Failure::Refused { .. })), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! How does an order go? Account, order, challenges, finalize, chain: each step journaled before it is taken, each wait
+//! with an end, and an order that the journal knows is taken up instead of placed again. Whether there shall be another
+//! attempt is not asked here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use instant_acme::{Account, CertificateIdentifier, Error, NewOrder, OrderStatus};
+use tokio::sync::Semaphore;
+
+use super::account::Registry;
+use super::fault::Fault;
+use super::transport::{Session, Transport};
+use super::verdict::{account_unknown, blames_replaces, failure, of_fault};
+use super::{Around, keys};
+use crate::cert::ari::RenewalInfo;
+use crate::cert::bundle::{Bundle, PrivateKey};
+use crate::cert::failure::Failure;
+use crate::cert::journal::{self, Record};
+use crate::cert::stage::Attempt;
+use crate::plan::acme::AcmeServer;
+use crate::plan::certificate::{CertId, CertSpec};
+use crate::words::Identifier;
+
+mod chain;
+mod drive;
+
+/// Orders of one issuer that run at once.
+const AT_ONCE: usize = 8;
+/// For everything that is only tidying up.
+const TIDY: Duration = Duration::from_secs(60);
+/// An order that was issued, or is about to be, is worth coming back to for this long.
+const WORTH: Duration = Duration::from_secs(3600);
+
+/// An ACME server with our account there.
+pub struct AcmeCa {
+    name: String,
+    server: AcmeServer,
+    transport: Arc<Transport>,
+    registry: Registry,
+    around: Around,
+    running: Semaphore,
+}
+
+impl AcmeCa {
+    /// Nothing is read or asked yet.
+    pub fn new(name: &str, server: AcmeServer, around: Around) -> AcmeCa {
+        let transport = Arc::new(Transport::new(&server, around.clock.clone()));
+        let registry = Registry::new(name, server.clone(), transport.clone(), around.clone());
+        AcmeCa { name: name.to_owned(), server, transport, registry, around, running: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Reads or makes the account key.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        self.registry.key().map(drop)
+    }
+
+    /// Brings a certificate for `spec`, or says why not before `attempt.give_up_at`.
+    pub async fn obtain(&self, spec: &CertSpec, attempt: &Attempt, epoch: u64) -> Result<Bundle, Failure> {
+        let left = attempt.give_up_at.since(self.around.clock.now());
+        let Ok(Ok(_running)) = tokio::time::timeout(left / 2, self.running.acquire()).await else {
+            return Err(Failure::Busy);
+        };
+        let left = attempt.give_up_at.since(self.around.clock.now());
+        // A little earlier than the stage itself gives up, so that the reason is known.
+        match tokio::time::timeout(left.mul_f64(0.95), self.order(spec, attempt, epoch)).await {
+            Ok(done) => done,
+            Err(_) => Err(Failure::Lost { detail: "it did not move on before its deadline".into() }),
+        }
+    }
+
+    async fn order(&self, spec: &CertSpec, attempt: &Attempt, epoch: u64) -> Result<Bundle, Failure> {
+        let (session, account) = self.enter().await?;
+        let mut record = self.record(&account, spec).await?;
+        let order = match record.url.clone() {
+            Some(url) => account.order(url).await,
+            None => self.place(&account, &session, &mut record, spec, attempt).await?,
+        };
+        let order = match order {
+            Ok(order) => order,
+            Err(error) => return Err(self.judge(&error).await),
+        };
+        let until = session.note(order.url()).expires.map_or(attempt.give_up_at, |end| end.min(attempt.give_up_at));
+        let work = drive::Work { ca: self, session: &session, account: &account, spec, attempt, until, epoch };
+        let done = work.finish(order, &mut record).await;
+        if let Err(Failure::BadCertificate { .. }) = &done {
+            record.spoiled = true;
+            self.save(&spec.id, &record)?;
+        }
+        done
+    }
+
+    /// The order under way if there is one that fits, else a new one with a new key; journaled either way.
+    async fn record(&self, account: &Account, spec: &CertSpec) -> Result<journal::Order, Failure> {
+        if let Some(kept) = self.load(&spec.id)? {
+            if kept.authority == *self.server.directory && kept.identifiers == spec.identifiers && !kept.spoiled {
+                return Ok(kept);
+            }
+            self.let_go(account, &kept).await;
+        }
+        let kind = spec.key;
+        let key = tokio::task::spawn_blocking(move || keys::generate(kind)).await.map_err(local)?.map_err(local)?;
+        let record = journal::Order {
+            version: journal::VERSION,
+            issuer: self.name.clone(),
+            authority: self.server.directory.to_string(),
+            identifiers: spec.identifiers.clone(),
+            key: key.to_pem().to_string(),
+            began_at: self.around.clock.now(),
+            url: None,
+            finalizing: false,
+            spoiled: false,
+        };
+        self.save(&spec.id, &record)?;
+        Ok(record)
+    }
+
+    async fn place(
+        &self,
+        account: &Account,
+        session: &Session,
+        record: &mut journal::Order,
+        spec: &CertSpec,
+        attempt: &Attempt,
+    ) -> Result<Result<instant_acme::Order, Error>, Failure> {
+        let directory = self.transport.directory().await.map_err(|fault| of_fault(&fault))?;
+        let identifiers: Vec<_> = spec.identifiers.iter().map(named).collect();
+        let mut wish = NewOrder::new(&identifiers);
+        if let Some(profile) = &self.server.profile {
+            if directory.meta.profiles.contains_key(&profile.name) {
+                wish = wish.profile(&profile.name);
+            } else if profile.required {
+                let detail = format!("it has no profile {:?}", profile.name);
+                return Err(Failure::Refused { names: vec![], detail });
+            }
+        }
+        let replaces = attempt.replaces.as_deref().filter(|_| directory.renewal_info.is_some());
+        let replaces = replaces.and_then(|id| id.split_once('.'));
+        if let Some((key_id, serial)) = replaces {
+            let (authority_key_identifier, serial) = (key_id.into(), serial.into());
+            wish = wish.replaces(CertificateIdentifier { authority_key_identifier, serial });
+        }
+        let placed = account.new_order(&wish).await;
+        let url = match &placed {
+            Ok(order) => Some(order.url().to_owned()),
+            // The order stands, only without an echo of `replaces`: its URL is in our notes.
+            Err(error) if replaces.is_some() && Fault::of(error).is_none() => {
+                session.note(&directory.new_order).location
+            }
+            Err(_) => None,
+        };
+        let Some(url) = url else {
+            return match placed {
+                Err(error) if replaces.is_some() => {
+                    let why = failure(&error);
+                    if blames_replaces(&why, &error) {
+                        return Err(Failure::ReplacesRefused { detail: why.to_string() });
+                    }
+                    Ok(Err(error))
+                }
+                other => Ok(other),
+            };
+        };
+        record.url = Some(url.clone());
+        self.save(&spec.id, record)?;
+        match placed {
+            Ok(order) => Ok(Ok(order)),
+            Err(_) => Ok(account.order(url).await),
+        }
+    }
+
+    /// Deactivates what the order under way holds open, and forgets it; an order whose certificate may already exist
+    /// is kept for a while, so that the next attempt fetches it.
+    pub async fn abandon(&self, id: &CertId) {
+        let tidy = async {
+            let Some(record) = self.load(id)? else { return Ok(()) };
+            let (_, account) = self.enter().await?;
+            if self.let_go(&account, &record).await { self.drop_record(id) } else { Ok(()) }
+        };
+        match tokio::time::timeout(TIDY, tidy).await {
+            Ok(Ok(())) => {}
+            // The authority does not answer: its authorizations end by themselves, and the record goes.
+            Ok(Err(why)) => {
+                tracing::info!("the order for {id} is forgotten without a farewell: {why}");
+                self.forget(id);
+            }
+            Err(_) => self.forget(id),
+        }
+    }
+
+    /// Forgets the order under way.
+    pub fn forget(&self, id: &CertId) {
+        if let Err(why) = self.drop_record(id) {
+            tracing::error!("the order for {id} cannot be forgotten: {why}");
+        }
+    }
+
+    /// Deactivates pending authorizations of an order; false if the order should rather be fetched later.
+    async fn let_go(&self, account: &Account, record: &journal::Order) -> bool {
+        let Some(url) = record.url.clone().filter(|_| record.authority == *self.server.directory) else {
+            return true;
+        };
+        let Ok(mut order) = account.order(url).await else { return true };
+        let young = self.around.clock.now().since(record.began_at) < WORTH;
+        let issued = matches!(order.state().status, OrderStatus::Valid | OrderStatus::Processing);
+        if issued && record.finalizing && young && !record.spoiled {
+            return false;
+        }
+        let mut authorizations = order.authorizations();
+        while let Some(Ok(mut authorization)) = authorizations.next().await {
+            if authorization.status == instant_acme::AuthorizationStatus::Pending
+                && let Err(error) = authorization.deactivate().await
+            {
+                tracing::debug!("an authorization stays open: {error}");
+            }
+        }
+        true
+    }
+
+    /// The authority's wish about a certificate; `None` if it has none or does not answer.
+    pub async fn renewal_info(&self, ari_id: &str) -> Option<RenewalInfo> {
+        super::renewal::ask(&self.transport, ari_id, self.around.clock.now()).await
+    }
+
+    /// Our account, over a client of its own.
+    async fn enter(&self) -> Result<(Session, Account), Failure> {
+        let ours = self.registry.account().await?;
+        let session = self.transport.session();
+        let builder = Account::builder_with_http(Box::new(session.clone()));
+        let directory = self.server.directory.to_string();
+        let account = builder.from_parts(ours.url, ours.key.der(), directory).await.map_err(|e| failure(&e))?;
+        Ok((session, account))
+    }
+
+    /// What an error means; an account that the authority does not know is forgotten, to be registered again.
+    async fn judge(&self, error: &Error) -> Failure {
+        if account_unknown(error) {
+            self.registry.forget().await;
+        }
+        let why = failure(error);
+        if matches!(why, Failure::Lost { .. }) {
+            // It may be the directory that changed.
+            self.transport.forget_directory();
+        }
+        why
+    }
+
+    fn load(&self, id: &CertId) -> Result<Option<journal::Order>, Failure> {
+        let text = self.around.shelf.load(&Record::Order(id.clone())).map_err(local)?;
+        Ok(text.as_deref().and_then(|text| journal::Order::read(text)))
+    }
+
+    fn save(&self, id: &CertId, record: &journal::Order) -> Result<(), Failure> {
+        self.around.shelf.save(&Record::Order(id.clone()), &record.write()).map_err(local)
+    }
+
+    fn drop_record(&self, id: &CertId) -> Result<(), Failure> {
+        self.around.shelf.remove(&Record::Order(id.clone())).map_err(local)
+    }
+}
+
+fn named(identifier: &Identifier) -> instant_acme::Identifier {
+    match identifier {
+        Identifier::Dns(name) => instant_acme::Identifier::Dns(name.to_string()),
+        Identifier::Ip(ip) => instant_acme::Identifier::Ip(*ip),
+    }
+}
+
+fn key_of(record: &journal::Order) -> Result<PrivateKey, Failure> {
+    PrivateKey::from_pem(record.key.as_bytes()).map_err(local)
+}
+
+fn local(error: impl std::fmt::Display) -> Failure {
+    Failure::Local { detail: error.to_string() }
+}
