@@ -45,11 +45,12 @@ doctest:
 suite:
 	$(call step,tests,SEMPER_TESTS_COMPLETE=1 cargo test --locked --lib --bins --tests)
 
-# Coverage-guided fuzzing of one target: make fuzz TARGET=h1 SECONDS_EACH=60
+# Coverage-guided fuzzing of one target, with cargo-fuzz (cargo install cargo-fuzz): make fuzz TARGET=h1 FOR=60
 TARGET ?= conf
-SECONDS_EACH ?= 60
+FOR ?= 60
 fuzz:
-	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) -- -max_total_time=$(SECONDS_EACH)
+	mkdir -p fuzz/corpus/$(TARGET)
+	RUSTC_BOOTSTRAP=1 cargo fuzz run $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=$(FOR)
 
 # BENCH="--rounds 3 --seconds 2 --only h1-tls,h2" narrows it.
 bench: nginx

@@ -4,8 +4,13 @@
 pub mod ari;
 mod attempt;
 pub mod bundle;
+pub mod choose;
+mod der;
 pub mod failure;
+pub mod gate;
 pub mod inspect;
 pub mod journal;
+pub mod key_file;
+pub mod pem;
 pub mod schedule;
 pub mod stage;

@@ -83,6 +83,9 @@ pub trait World {
     /// nginx's words.
     fn check_trusted(&self, path: &Path) -> Result<(), String>;
 
+    /// Whether we run with super-user rights: `user` has a meaning, and port 80 is the default of `listen`.
+    fn is_root(&self) -> bool;
+
     /// How many processors there are, for `worker_processes auto`.
     fn processors(&self) -> usize;
 
@@ -163,6 +166,10 @@ impl World for MemoryWorld {
     fn check_trusted(&self, path: &Path) -> Result<(), String> {
         let there = self.lenient || self.files.contains_key(path.to_string_lossy().as_ref());
         if there { Ok(()) } else { Err(MemoryWorld::missing(path.display())) }
+    }
+
+    fn is_root(&self) -> bool {
+        self.lenient
     }
 
     fn processors(&self) -> usize {

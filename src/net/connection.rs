@@ -1,5 +1,6 @@
 //! What do we know of a client's connection? Everything that was negotiated before the first request, and its counters.
 
+use crate::plan::Plan;
 use crate::plan::listener::{AddressServers, ListenAddress};
 use crate::plan::server::Server;
 use bytes::Bytes;
@@ -63,6 +64,8 @@ pub struct Connection {
 pub struct Bound {
     /// The epoch of the plan (counted up by each reload).
     pub epoch: u64,
+    /// The plan itself: variables and upstreams by which its requests are answered.
+    pub plan: Arc<Plan>,
     /// The listener's address: how the same listener is found in a newer plan.
     pub listener: ListenAddress,
     /// The servers of the address that was reached.

@@ -1,4 +1,12 @@
 //! What do `http` and (later) `stream` share on the way to a socket and back? Accept, PROXY protocol, TLS accept, dial,
 //! pool, resolver, log writers. Knows no HTTP.
 
+pub mod accept;
 pub mod connection;
+pub mod handshake;
+pub mod listen;
+pub mod log;
+pub mod opener;
+pub mod proxy_protocol;
+pub mod stream;
+pub mod terms;

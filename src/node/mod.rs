@@ -1,2 +1,8 @@
 //! How is it all wired: master and server process, worker threads, signals, reload, drain? The only room with the
 //! real clock and the real dice.
+
+pub mod channel;
+pub mod clock;
+pub mod layout;
+pub mod tape;
+pub mod world;

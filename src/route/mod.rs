@@ -1,4 +1,11 @@
 //! Which server, which location, which URI, which value has a variable? Pure: a request's words in, a decision out.
 //! No I/O, no clock.
 
+pub mod access;
+pub mod date;
+pub mod escape;
+pub mod map;
 pub mod names;
+pub mod query;
+pub mod uri;
+pub mod values;

@@ -1,3 +1,4 @@
 //! What do workers share? Fixed shards, a lock held for a few instructions, never across an await.
 
 pub mod challenges;
+pub mod stats;

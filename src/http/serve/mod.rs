@@ -1,0 +1,146 @@
+//! How is a request answered? [`Worker`] takes a request through nginx's phases: server rewrite, location, rewrite,
+//! access, try_files, content, error pages, response filters, log. One worker for each thread; holds no sockets.
+
+pub mod limit;
+pub mod pages;
+pub mod time;
+
+use super::exchange::Exchange;
+use super::message::{Malformed, Request, Response, Service};
+use crate::clock::{Clock, Dice};
+use crate::net::accept::Counts;
+use crate::net::connection::Connection;
+use crate::net::log::{LogFiles, Writers};
+use crate::net::opener::Opener;
+use crate::plan::Plan;
+use crate::plan::log::Level;
+use crate::zone::challenges::Challenges;
+use crate::zone::stats::Stats;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use time::Time;
+
+/// What a worker is made of. Everything is shared with the other workers, save the number.
+#[derive(Clone)]
+pub struct Parts {
+    /// The civil clock.
+    pub clock: Arc<dyn Clock>,
+    /// Dice, for `$request_id` and boundaries.
+    pub dice: Arc<dyn Dice>,
+    /// Open challenges of certificate authorities.
+    pub challenges: Arc<Challenges>,
+    /// Opens password files.
+    pub opener: Arc<dyn Opener>,
+    /// Log files.
+    pub logs: Arc<LogFiles>,
+    /// Counters of requests.
+    pub stats: Arc<Stats>,
+    /// Counters of connections, one for each worker.
+    pub counts: Arc<[Arc<Counts>]>,
+    /// `$hostname`.
+    pub hostname: Bytes,
+    /// Which of the workers this is.
+    pub number: usize,
+}
+
+/// Answers the requests of one worker thread.
+pub struct Worker {
+    /// What it is made of.
+    pub parts: Parts,
+    present: RefCell<Present>,
+    time: Time,
+    writers: Writers,
+    line: RefCell<Vec<u8>>,
+    pid: u32,
+    epoch: Cell<u64>,
+}
+
+struct Present {
+    plan: Arc<Plan>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// A worker that answers by `plan`.
+    pub fn new(parts: Parts, plan: Arc<Plan>, epoch: u64) -> Rc<Worker> {
+        let time = Time::new(parts.clock.clone());
+        let writers = Writers::new(parts.logs.clone(), parts.hostname.clone());
+        let present = RefCell::new(Present { plan });
+        let (line, pid, epoch) = (RefCell::default(), std::process::id(), Cell::new(epoch));
+        Rc::new(Worker { parts, present, time, writers, line, pid, epoch })
+    }
+
+    /// Answers by a newer plan from the next request on.
+    pub fn replace(&self, plan: Arc<Plan>, epoch: u64) {
+        self.epoch.set(epoch);
+        self.present.borrow_mut().plan = plan;
+    }
+
+    /// The present time in words.
+    pub fn time(&self) -> &Time {
+        &self.time
+    }
+
+    /// Counters of `stub_status`, summed over all workers.
+    pub fn connections(&self) -> Connections {
+        use std::sync::atomic::Ordering::Relaxed;
+        let sum = |pick: fn(&Counts) -> u64| self.parts.counts.iter().map(|counts| pick(counts)).sum::<u64>();
+        let requests = self.parts.stats.sum();
+        let active = sum(|counts| counts.open.load(Relaxed));
+        let accepted = sum(|counts| counts.accepted.load(Relaxed));
+        let handled = sum(|counts| counts.handled.load(Relaxed));
+        let (reading, writing) = (requests.reading, requests.writing);
+        let waiting = active.saturating_sub(reading + writing);
+        Connections { active, accepted, handled, requests: requests.requests, reading, writing, waiting }
+    }
+
+    /// Writes a line to the error log, with the context of `exchange`.
+    pub(super) fn note(
+        &self,
+        exchange: &Exchange,
+        level: Level,
+        text: fmt::Arguments<'_>,
+        upstream: Option<&dyn fmt::Display>,
+    ) {
+        let _ = (exchange, level, text, upstream);
+    }
+}
+
+/// What `stub_status` shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Open connections.
+    pub active: u64,
+    /// Connections accepted since the start.
+    pub accepted: u64,
+    /// Of these, those for which there was room.
+    pub handled: u64,
+    /// Requests since the start.
+    pub requests: u64,
+    /// Heads being read.
+    pub reading: u64,
+    /// Answers being made or sent.
+    pub writing: u64,
+    /// Open connections without a request.
+    pub waiting: u64,
+}
+
+impl Service for Rc<Worker> {
+    async fn call(&self, request: Request) -> Response {
+        let _ = request;
+        std::future::pending().await
+    }
+
+    async fn refuse(&self, malformed: Malformed, connection: Rc<Connection>) -> Response {
+        let _ = (malformed, connection);
+        std::future::pending().await
+    }
+}

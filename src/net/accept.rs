@@ -1,0 +1,264 @@
+//! How do connections come in? One loop for each worker and listening socket: accept, count, make ready, hand on.
+//! Decides nothing about requests; `node` opens the sockets and says what happens with a connection that is ready.
+
+use super::connection::{Connection, Endpoint};
+use super::handshake::{self, Arrival, Ended};
+use super::listen::shown;
+use super::stream::{ClientStream, Socket};
+use super::terms::{Terms, TlsTerms};
+use crate::plan::Plan;
+use crate::plan::listener::{AddressServers, ListenAddress};
+use arc_swap::ArcSwap;
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::Instant;
+
+/// How long a worker without a free descriptor waits before it accepts again (nginx: `accept_mutex_delay`).
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(500);
+
+/// `$connection`: unique in the process.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+
+/// What one worker has counted since its start; summed over workers when somebody reads it.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Of these, those for which there was room.
+    pub handled: AtomicU64,
+    /// Connections open now, handshakes included.
+    pub open: AtomicU64,
+    /// Handshakes that failed.
+    pub failed_handshakes: AtomicU64,
+}
+
+/// One worker's room for connections; shared by its accept loops.
+#[derive(Debug)]
+pub struct Worker {
+    counts: Arc<Counts>,
+    limit: Cell<usize>,
+    open: Cell<usize>,
+}
+
+impl Worker {
+    /// A worker that holds `limit` connections at most (`worker_connections`) and counts in `counts`.
+    pub fn new(limit: usize, counts: Arc<Counts>) -> Rc<Worker> {
+        Rc::new(Worker { counts, limit: Cell::new(limit), open: Cell::new(0) })
+    }
+
+    /// Changes the limit; connections beyond it live on.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.set(limit);
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    fn admit(self: &Rc<Worker>) -> Option<Held> {
+        self.counts.accepted.fetch_add(1, Ordering::Relaxed);
+        if self.open.get() >= self.limit.get() {
+            return None;
+        }
+        self.counts.handled.fetch_add(1, Ordering::Relaxed);
+        self.counts.open.fetch_add(1, Ordering::Relaxed);
+        self.open.set(self.open.get() + 1);
+        Some(Held(self.clone()))
+    }
+}
+
+/// The place of one connection; given back when dropped, also by a panic.
+struct Held(Rc<Worker>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.counts.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A listening socket of one worker.
+#[derive(Debug)]
+pub struct Listening {
+    /// Its identity: the address of the plan.
+    pub address: ListenAddress,
+    socket: ListeningSocket,
+}
+
+#[derive(Debug)]
+enum ListeningSocket {
+    Tcp { listener: TcpListener, local: SocketAddr },
+    Unix(UnixListener),
+}
+
+impl Listening {
+    /// Takes over a socket that listens on `address`; must be called within the worker's runtime.
+    ///
+    /// # Errors
+    /// What the system said about the descriptor.
+    pub fn new(address: ListenAddress, socket: OwnedFd) -> io::Result<Listening> {
+        let socket = match &address {
+            ListenAddress::Tcp(_) => {
+                let listener = std::net::TcpListener::from(socket);
+                listener.set_nonblocking(true)?;
+                let listener = TcpListener::from_std(listener)?;
+                ListeningSocket::Tcp { local: listener.local_addr()?, listener }
+            }
+            ListenAddress::Unix(_) => {
+                let listener = std::os::unix::net::UnixListener::from(socket);
+                listener.set_nonblocking(true)?;
+                ListeningSocket::Unix(UnixListener::from_std(listener)?)
+            }
+        };
+        Ok(Listening { address, socket })
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, Endpoint, Endpoint)> {
+        match &self.socket {
+            ListeningSocket::Tcp { listener, local } => {
+                let (socket, remote) = listener.accept().await?;
+                let local = if local.ip().is_unspecified() { socket.local_addr()? } else { *local };
+                Ok((Socket::Tcp(socket), Endpoint::Tcp(remote), Endpoint::Tcp(local)))
+            }
+            ListeningSocket::Unix(listener) => {
+                let (socket, _) = listener.accept().await?;
+                Ok((Socket::Unix(socket), Endpoint::Unix, Endpoint::Unix))
+            }
+        }
+    }
+}
+
+/// The servers behind one listener, as the plan in force has them.
+struct Behind {
+    epoch: u64,
+    plan: Arc<Plan>,
+    addresses: Box<[Arc<AddressServers>]>,
+    tls: Arc<dyn TlsTerms>,
+}
+
+impl Behind {
+    fn of(terms: &Terms, address: &ListenAddress) -> Option<Behind> {
+        let listener = terms.listener(address)?;
+        let (addresses, tls) = (listener.addresses.clone(), terms.tls.clone());
+        Some(Behind { epoch: terms.epoch, plan: terms.plan.clone(), addresses, tls })
+    }
+
+    fn servers(&self, local: Endpoint) -> Option<&Arc<AddressServers>> {
+        let own = match local {
+            Endpoint::Tcp(local) => self.addresses.iter().find(|servers| servers.local == Some(local)),
+            Endpoint::Unix => None,
+        };
+        own.or_else(|| self.addresses.iter().find(|servers| servers.local.is_none()))
+    }
+}
+
+/// Accepts on `listening` until `stop` is done, and gives each connection that is ready to `serve`, in a task of its own
+/// on this worker. Connections live on after `stop`; whoever serves them drains them. Must run within a `LocalSet`.
+pub async fn run<S, F>(
+    listening: Listening,
+    terms: Arc<ArcSwap<Terms>>,
+    worker: Rc<Worker>,
+    serve: S,
+    stop: impl Future<Output = ()>,
+) where
+    S: Fn(ClientStream, Rc<Connection>) -> F + Clone + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    tokio::pin!(stop);
+    let mut behind: Option<Behind> = None;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => return,
+            accepted = listening.accept() => accepted,
+        };
+        let (socket, remote, local) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                after_error(&error, &listening.address).await;
+                continue;
+            }
+        };
+        let Some(held) = worker.admit() else {
+            tracing::error!("{} worker_connections are not enough", worker.limit.get());
+            continue;
+        };
+        let now = terms.load();
+        if behind.as_ref().is_none_or(|behind| behind.epoch != now.epoch) {
+            // A listener that is gone from the plan serves its last connections as it did before.
+            behind = Behind::of(&now, &listening.address).or(behind);
+        }
+        let Some((behind, servers)) = behind.as_ref().and_then(|b| Some((b, b.servers(local)?))) else {
+            tracing::error!("no server for a connection to {}", shown(&listening.address));
+            continue;
+        };
+        let arrival = Arrival {
+            id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+            socket,
+            remote,
+            local,
+            at: Instant::now(),
+            epoch: behind.epoch,
+            plan: behind.plan.clone(),
+            listener: listening.address.clone(),
+            servers: servers.clone(),
+            tls: behind.tls.clone(),
+        };
+        drop(now);
+        tokio::task::spawn_local(one(arrival, held, serve.clone()));
+    }
+}
+
+async fn one<S, F>(arrival: Arrival, held: Held, serve: S)
+where
+    S: Fn(ClientStream, Rc<Connection>) -> F,
+    F: Future<Output = ()>,
+{
+    let remote = arrival.remote;
+    if arrival.servers.default_server.root.settings.client.nodelay {
+        // Fails only if the client has gone already.
+        let _ = arrival.socket.set_nodelay(true);
+    }
+    let address = arrival.listener.clone();
+    match handshake::prepare(arrival).await {
+        Ok((stream, connection)) => serve(stream, Rc::new(connection)).await,
+        Err(ended) => {
+            let client = match remote {
+                Endpoint::Tcp(address) => address.ip().to_string(),
+                Endpoint::Unix => "unix:".to_owned(),
+            };
+            let server = shown(&address);
+            if matches!(ended, Ended::Tls(_) | Ended::Refused) {
+                held.0.counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+            }
+            match ended {
+                Ended::Proxy(_) => tracing::error!("{ended}, client: {client}, server: {server}"),
+                _ => tracing::info!("{ended}, client: {client}, server: {server}"),
+            }
+        }
+    }
+    drop(held);
+}
+
+/// Waits where trying again at once would only burn the processor.
+async fn after_error(error: &io::Error, address: &ListenAddress) {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => {
+            tracing::error!("accept4() on {} failed ({error}); waiting", shown(address));
+            tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+        }
+        _ => {
+            tracing::info!("accept4() on {} failed ({error})", shown(address));
+            tokio::task::yield_now().await;
+        }
+    }
+}
