@@ -3,6 +3,13 @@
 
 pub mod channel;
 pub mod clock;
+pub mod errand;
+pub mod errorlog;
 pub mod layout;
+pub mod load;
+pub mod orders;
+pub mod quick;
+pub mod rights;
+pub mod sockets;
 pub mod tape;
 pub mod world;

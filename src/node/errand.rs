@@ -1,0 +1,164 @@
+//! How does the server process get what only the master may open? It asks over a channel of its own, one question at a
+//! time; the master opens only what the configuration in force (or about to be) names.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::net::opener::{Opener, OwnRights, Stamp};
+
+use super::channel::Channel;
+use super::orders::{Answer, Ask};
+
+/// The server process's side.
+#[derive(Debug)]
+pub struct Master(Mutex<Channel>);
+
+impl Master {
+    /// Asks over `channel`.
+    pub fn new(channel: Channel) -> Master {
+        Master(Mutex::new(channel))
+    }
+
+    fn ask(&self, ask: &Ask) -> io::Result<(Answer, Vec<std::os::fd::OwnedFd>)> {
+        let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        channel.send(ask, &[])?;
+        channel.receive()?.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn file(&self, ask: &Ask) -> io::Result<File> {
+        match self.ask(ask)? {
+            (Answer::File(Ok(())), fds) => {
+                let fd = fds.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
+                Ok(File::from(fd))
+            }
+            (Answer::File(Err(code)), _) => Err(io::Error::from_raw_os_error(code)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Says that a job is being served, or why it is not.
+    pub fn done(&self, generation: u64, refused: Option<String>) {
+        // Without a master nobody needs to know.
+        let _ = self.ask(&Ask::Done { generation, refused });
+    }
+}
+
+impl Opener for Master {
+    fn append(&self, path: &Path) -> io::Result<File> {
+        self.file(&Ask::Append(path.to_owned()))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        // What we may read ourselves needs no question.
+        File::open(path).or_else(|_| self.file(&Ask::Open(path.to_owned())))
+    }
+
+    fn stamps(&self, paths: &[&Path]) -> Vec<Option<Stamp>> {
+        let mut stamps = OwnRights.stamps(paths);
+        let unknown: Vec<usize> = (0..paths.len()).filter(|&at| stamps[at].is_none()).collect();
+        if unknown.is_empty() {
+            return stamps;
+        }
+        let ask = Ask::Stamps(unknown.iter().map(|&at| paths[at].to_owned()).collect());
+        if let Ok((Answer::Stamps(found), _)) = self.ask(&ask) {
+            for (at, stamp) in unknown.into_iter().zip(found) {
+                stamps[at] = stamp;
+            }
+        }
+        stamps
+    }
+}
+
+/// What the master opens for the server process.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    /// For reading.
+    pub read: HashSet<PathBuf>,
+    /// For append.
+    pub append: HashSet<PathBuf>,
+    /// Whose a new log becomes, as nginx gives logs to its workers.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// Answers questions until the other end is gone. Runs on a thread of its own in the master; `done` hears of jobs.
+pub fn serve(channel: &Channel, allowed: &Arc<RwLock<Allowed>>, done: impl Fn(u64, Option<String>)) {
+    loop {
+        let ask = match channel.receive::<Ask>() {
+            Ok(Some((ask, _))) => ask,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(level = "alert", "the server process cannot be understood: {error}");
+                return;
+            }
+        };
+        let allowed = allowed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (answer, file) = match ask {
+            Ask::Append(path) if allowed.append.contains(&path) => opened(append(&path, allowed.owner)),
+            Ask::Open(path) if allowed.read.contains(&path) => opened(File::open(&path)),
+            Ask::Append(path) | Ask::Open(path) => {
+                tracing::error!(level = "alert", "the server process asked for \"{}\": refused", path.display());
+                (Answer::File(Err(nix::errno::Errno::EACCES as i32)), None)
+            }
+            Ask::Stamps(paths) => {
+                let stamp = |path: &PathBuf| Stamp::of(path).filter(|_| allowed.read.contains(path));
+                (Answer::Stamps(paths.iter().map(stamp).collect()), None)
+            }
+            Ask::Done { generation, refused } => {
+                done(generation, refused);
+                (Answer::Noted, None)
+            }
+        };
+        let fds: Vec<_> = file.iter().map(AsFd::as_fd).collect();
+        if channel.send(&answer, &fds).is_err() {
+            return;
+        }
+    }
+}
+
+fn opened(result: io::Result<File>) -> (Answer, Option<File>) {
+    match result {
+        Ok(file) => (Answer::File(Ok(())), Some(file)),
+        Err(error) => (Answer::File(Err(error.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32))), None),
+    }
+}
+
+/// Opens a log; one that is made here belongs to the account of the server process, as with nginx.
+fn append(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
+    let new = !path.exists();
+    let file = OwnRights.append(path)?;
+    if let (true, Some((user, _))) = (new, owner) {
+        // The log can be written either way; only tools that run as that account would miss it.
+        let _ = std::os::unix::fs::fchown(&file, Some(user), None);
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn the_master_opens_what_the_configuration_names_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, secret) = (folder.path().join("log"), folder.path().join("secret"));
+        std::fs::write(&secret, "x").unwrap();
+        let mut allowed = Allowed::default();
+        allowed.append.insert(log.clone());
+        let allowed = Arc::new(RwLock::new(allowed));
+        let (here, there) = Channel::pair().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || serve(&there, &allowed, |_, _| {}));
+            let master = Master::new(here);
+            master.append(&log).unwrap().write_all(b"line").unwrap();
+            assert_eq!(std::fs::read_to_string(&log).unwrap(), "line");
+            assert!(master.append(&secret).is_err());
+            assert!(master.file(&Ask::Open(secret.clone())).is_err());
+            master.done(1, None);
+        });
+    }
+}
