@@ -3,10 +3,13 @@
 
 pub mod accept;
 pub mod connection;
+pub mod dial;
 pub mod handshake;
 pub mod listen;
 pub mod log;
 pub mod opener;
+pub mod pool;
 pub mod proxy_protocol;
+pub mod resolver;
 pub mod stream;
 pub mod terms;

@@ -2,3 +2,4 @@
 
 pub mod challenges;
 pub mod stats;
+pub mod upstreams;
