@@ -1,4 +1,5 @@
 //! Does the HTTP/1 machine take and refuse the request heads that nginx 1.28 takes and refuses, with its words?
+#![allow(clippy::unwrap_used)]
 
 use bytes::BytesMut;
 use semper::h1::{BodyLength, HeadError, HeadRules, Malformed, RequestHead, RequestParser, Version};
