@@ -116,6 +116,16 @@ impl RequestParser {
         }
     }
 
+    /// Whether the request line is whole and fields are being read.
+    pub fn line_is_whole(&self) -> bool {
+        self.line_whole
+    }
+
+    /// What has been read of a head that will never be whole, for the log; takes everything out of `buf`.
+    pub fn abandon(&self, buf: &mut BytesMut) -> RequestHead {
+        self.cut(&buf.split().freeze())
+    }
+
     fn advance(&mut self, buf: &mut BytesMut) -> Result<bool, HeadError> {
         if !self.line.begun() {
             // Empty lines before a request cost no memory, as in nginx.
@@ -193,7 +203,7 @@ impl RequestParser {
     /// The head with all parts known so far, as slices of `wire`.
     fn cut(&self, wire: &Bytes) -> RequestHead {
         let mut head = RequestHead::empty();
-        head.wire_length = wire.len().min(self.at) as u64;
+        head.wire_length = self.at as u64;
         if self.line_whole {
             head.line = wire.slice(self.line.start..self.line.end);
             head.method = wire.slice(self.line.start..self.line.method_end);
@@ -233,7 +243,6 @@ impl RequestParser {
     }
 
     fn malformed(&mut self, buf: &mut BytesMut, error: HeadError) -> Box<Malformed> {
-        let wire = buf.split().freeze();
-        Box::new(Malformed { error, head: self.cut(&wire) })
+        Box::new(Malformed { error, head: self.abandon(buf) })
     }
 }

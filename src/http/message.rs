@@ -5,11 +5,13 @@ use crate::net::connection::Connection;
 use crate::plan::location::Settings;
 use crate::words::Fields;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The version of HTTP that a client spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,10 +70,12 @@ pub struct Request {
 /// A head that cannot be served. The driver asks the service for a page, sends it and closes.
 #[derive(Clone, Debug)]
 pub struct Malformed {
-    /// nginx's status: 400, 405, 408, 414, 494, 501, 505; 0 when nothing is to be sent (the client is gone).
+    /// nginx's status: 400, 405, 408, 414, 494, 501, 505.
     pub status: u16,
+    /// Nothing will be sent, because the client went quiet (408) or away (400): only the log line counts.
+    pub silent: bool,
     /// nginx's words for the error log: "client sent invalid method while reading client request line".
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// The request line as far as it was read, for the access log.
     pub line: Bytes,
     /// What the client seems to speak.
@@ -206,6 +210,9 @@ pub trait Source {
         None
     }
 
+    /// `client_body_timeout` for the reads to come. A client's body knows only its server's until the location is found.
+    fn set_timeout(&mut self, _: Duration) {}
+
     /// A piece that was just handed out is a good moment to flush (unbuffered upstream answers, server-sent events).
     fn flush_each(&self) -> bool {
         false
@@ -240,6 +247,18 @@ impl Body {
     /// The next piece, awaited.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// Whether a piece that was just handed out should be sent at once.
+    pub fn flush_each(&self) -> bool {
+        matches!(self, Body::Stream(source) if source.flush_each())
+    }
+
+    /// `client_body_timeout` of the location that was found.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        if let Body::Stream(source) = self {
+            source.set_timeout(timeout);
+        }
     }
 
     /// Trailer fields, after the end.

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod client_certificate;
+pub mod conn;
 pub mod exchange;
 pub mod message;
 pub mod serve;
