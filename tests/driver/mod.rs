@@ -5,9 +5,11 @@ use bytes::Bytes;
 use semper::http::conn::{Drain, serve};
 use semper::http::message::{Body, BodyError, Finish, Malformed, Request, Response, Sent, Service, Source};
 use semper::net::connection::{Bound, Connection, Endpoint, Ends, TlsFacts};
+use semper::plan::Plan;
 use semper::plan::client::{ClientLimits, HeadLimits};
 use semper::plan::listener::{AddressServers, ListenAddress, NameTable};
 use semper::plan::location::{Location, Settings};
+use semper::plan::process::Process;
 use semper::plan::server::Server;
 use semper::words::Fields;
 use std::cell::{Cell, RefCell};
@@ -153,7 +155,7 @@ impl Bench {
         let address = "127.0.0.1:80".parse().unwrap();
         let ends = Ends { remote: Endpoint::Tcp(address), local: Endpoint::Tcp(address), proxied: None };
         let servers = Arc::new(servers);
-        let bound = Bound { epoch: 1, listener: ListenAddress::Tcp(address), servers, server };
+        let bound = Bound { epoch: 1, plan: plan(), listener: ListenAddress::Tcp(address), servers, server };
         let tls = self.alpn.map(|alpn| TlsFacts { alpn: Some(alpn.into()), ..TlsFacts::default() });
         Rc::new(Connection::new(1, ends, tls, bound, tokio::time::Instant::now()))
     }
@@ -184,6 +186,26 @@ pub fn local(test: impl Future<Output = ()>) {
     let tasks = tokio::task::LocalSet::new();
     let test = async { tokio::time::timeout(Duration::from_secs(10), test).await };
     runtime.block_on(tasks.run_until(test)).expect("the test hangs");
+}
+
+/// A plan with nothing in it.
+fn plan() -> Arc<Plan> {
+    let process = Process {
+        user: None,
+        pid: "pid".into(),
+        daemon: false,
+        master: false,
+        workers: Some(1),
+        worker_connections: 512,
+        open_files: None,
+        shutdown_timeout: None,
+        working_directory: None,
+        error_logs: Box::default(),
+        environment: Box::default(),
+        state_path: "state".into(),
+        strict_start: false,
+    };
+    Arc::new(Plan { process, http: None, issuers: Box::default(), certificates: Box::default() })
 }
 
 struct Answers {
