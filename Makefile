@@ -8,7 +8,7 @@ SHELL := bash
 # One step of `make test`: says what it is and how long it took.
 step = @printf '\n== %s\n' '$(1)'; from=$$(date +%s); $(2); printf '== %s: %s s\n' '$(1)' $$(( $$(date +%s) - from ))
 
-.PHONY: help demo test deps nginx fmt clippy doc deny doctest suite fuzz bench
+.PHONY: help demo test deps nginx fmt clippy doc deny dockerfile doctest suite fuzz bench
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -16,7 +16,7 @@ help:
 demo:
 	cargo run -- demo
 
-test: deps nginx fmt clippy doc deny doctest suite
+test: deps nginx fmt clippy doc deny dockerfile doctest suite
 
 # What the tests need beside Rust. Installed here when run as root on Debian or Ubuntu, else named.
 deps:
@@ -37,6 +37,10 @@ doc:
 
 deny:
 	$(call step,licences and bans,cargo test --quiet --locked --test deny; if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; fi)
+
+# hadolint on the Dockerfile; no container engine is needed.
+dockerfile:
+	$(call step,Dockerfile,bash tests/dockerfile.sh)
 
 doctest:
 	$(call step,documentation tests,cargo test --quiet --locked --doc)

@@ -14,6 +14,7 @@ command_of openssl openssl
 command_of pebble pebble
 command_of nghttp nghttp2-client
 command_of flock util-linux
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 header_of openssl/ssl.h libssl-dev
 header_of pcre2.h libpcre2-dev
 header_of zlib.h zlib1g-dev

@@ -58,11 +58,12 @@ pub struct Case {
     files: Vec<(String, Vec<u8>)>,
     origin: Option<Script>,
     logs: Vec<&'static str>,
+    later: Option<&'static str>,
 }
 
 /// A case with this inside of the http block. `%origin%` is the address of the origin, if the case has one.
 pub fn case(inside: &str) -> Case {
-    Case { inside: inside.to_owned(), files: Vec::new(), origin: None, logs: vec!["access.log"] }
+    Case { inside: inside.to_owned(), files: Vec::new(), origin: None, logs: vec!["access.log"], later: None }
 }
 
 /// A case with one server on the first port and this inside of it.
@@ -89,6 +90,12 @@ impl Case {
         self
     }
 
+    /// semper does not honour this directive yet: it must refuse the configuration and say so, rather than ignore it.
+    pub fn later(mut self, directive: &'static str) -> Case {
+        self.later = Some(directive);
+        self
+    }
+
     /// Runs the case on nginx and on semper and panics with every difference.
     pub fn same(self, asks: &[Ask]) {
         let expected = self.run("nginx", Nginx::serve, asks);
@@ -101,6 +108,9 @@ impl Case {
         assert!(faults.is_empty(), "{}", faults.join("\n"));
         if std::env::var_os("SEMPER_COMPARE_NGINX_ONLY").is_some() {
             return;
+        }
+        if let Some(directive) = self.later {
+            return self.refused(directive);
         }
         let found = self.run("semper", Semper::serve, asks);
         for ((ask, nginx), semper) in asks.iter().zip(&expected.answers).zip(&found.answers) {
@@ -115,6 +125,14 @@ impl Case {
             }
         }
         assert!(faults.is_empty(), "{} differences\n{}\n{}", faults.len(), faults.join("\n"), found.complaints);
+    }
+
+    fn refused(&self, directive: &str) {
+        let site = Site::new(&http(&self.inside.replace("%origin%", "127.0.0.1:1")));
+        let (dir, conf) = (site.dir().to_string_lossy(), site.conf());
+        let out = Semper::run(&["-t", "-p", &dir, "-c", &conf.to_string_lossy(), "-e", "stderr"]);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && said.contains(&format!("\"{directive}\" is not yet supported")), "{said}");
     }
 
     fn run(&self, name: &str, start: fn(&Site) -> Server, asks: &[Ask]) -> Run {

@@ -32,6 +32,7 @@ fn gzip_vary_is_said_even_when_the_answer_is_plain() {
 fn gzip_static_sends_the_file_beside() {
     let inside = "gzip_static on; location /always { gzip_static always; } types { text/html html; }";
     server(inside)
+        .later("gzip_static")
         .file("www/a.html", "plain")
         .file("www/a.html.gz", "not really gzip")
         .file("www/b.html", "only plain")

@@ -149,7 +149,7 @@ fn redirects_and_cookies_are_rewritten() {
     let inside = "location /app/ { proxy_pass http://%origin%/; }
         location /off/ { proxy_pass http://%origin%/; proxy_redirect off; }
         location /own/ { proxy_pass http://%origin%/; proxy_redirect http://x.test/ /y/; proxy_redirect ~^http://([a-z]+)\\.re/(.*)$ http://$host/$1/$2; }
-        location /cookie/ { proxy_pass http://%origin%/; proxy_cookie_domain inner.test a.test; proxy_cookie_path / /cookie/; proxy_cookie_flags ~ secure samesite=lax; }
+        location /cookie/ { proxy_pass http://%origin%/; proxy_cookie_domain inner.test a.test; proxy_cookie_path / /cookie/; }
         location /both/ { proxy_pass http://%origin%/; proxy_redirect default; proxy_redirect / /z/; }";
     let origin = |request: &Received| {
         let host = request.header("host").unwrap_or_default().to_owned();
@@ -172,6 +172,14 @@ fn redirects_and_cookies_are_rewritten() {
         asks.extend(["self", "rel", "x", "re", "refresh", "none"].map(|name| get(&format!("{prefix}/{name}"), 302)));
     }
     server(inside).origin(origin).same(&asks);
+}
+
+#[test]
+fn cookies_get_flags() {
+    server("location / { proxy_pass http://%origin%; proxy_cookie_flags ~ secure samesite=lax; }")
+        .later("proxy_cookie_flags")
+        .origin(|_| Reply::with(200, &["Set-Cookie: a=b; Path=/", "Set-Cookie: c"], ""))
+        .same(&[get("/", 200)]);
 }
 
 #[test]
