@@ -11,6 +11,9 @@ pub struct Files {
     pub root: Template,
     /// `alias` rather than `root`.
     pub alias: bool,
+    /// With `alias`: bytes of the URI that it replaces, the length of the location where it was said; `usize::MAX`
+    /// (the whole URI) where that has a regular expression.
+    pub alias_replaces: usize,
     /// `index`. Default `index.html`. An item beginning with `/` is an internal redirect.
     pub index: Box<[Template]>,
     /// `autoindex`. Default off.
@@ -35,6 +38,8 @@ pub struct Files {
     pub disable_symlinks: DisableSymlinks,
     /// `charset`: appended to Content-Type of `charset_types`; `None` is off.
     pub charset: Option<Template>,
+    /// `charset_types`, lower case; `*` is any.
+    pub charset_types: Box<[Box<str>]>,
 }
 
 impl Default for Files {
@@ -42,6 +47,7 @@ impl Default for Files {
         Files {
             root: Template::literal("html"),
             alias: false,
+            alias_replaces: 0,
             index: Box::new([Template::literal("index.html")]),
             autoindex: false,
             autoindex_exact_size: true,
@@ -54,6 +60,14 @@ impl Default for Files {
             log_not_found: true,
             disable_symlinks: DisableSymlinks::Off,
             charset: None,
+            charset_types: Box::new([
+                "text/html".into(),
+                "text/xml".into(),
+                "text/plain".into(),
+                "text/vnd.wap.wml".into(),
+                "application/javascript".into(),
+                "application/rss+xml".into(),
+            ]),
         }
     }
 }
