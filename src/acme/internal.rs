@@ -49,7 +49,8 @@ impl BuiltIn {
         let now = self.clock.now();
         let root = self.root()?;
         let key = keys::generate(spec.key).map_err(local)?;
-        let chain = self.sign(spec, &key, &root, now).map_err(local)?;
+        // The root stands in the chain too, so that it leads on for everybody who looks.
+        let chain = self.sign(spec, &key, &root, now).map_err(local)? + &root.certificate;
         let origin = Origin {
             id: spec.id.clone(),
             epoch,

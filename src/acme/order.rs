@@ -93,7 +93,8 @@ impl AcmeCa {
     /// The order under way if there is one that fits, else a new one with a new key; journaled either way.
     async fn record(&self, account: &Account, spec: &CertSpec) -> Result<journal::Order, Failure> {
         if let Some(kept) = self.load(&spec.id)? {
-            if kept.authority == *self.server.directory && kept.identifiers == spec.identifiers && !kept.spoiled {
+            let fits = kept.authority == *self.server.directory && kept.identifiers == spec.identifiers;
+            if fits && !kept.spoiled && !self.fulfilled(spec, &kept) {
                 return Ok(kept);
             }
             self.let_go(account, &kept).await;
@@ -113,6 +114,13 @@ impl AcmeCa {
         };
         self.save(&spec.id, &record)?;
         Ok(record)
+    }
+
+    /// Whether the bundle of this order is on the shelf already: the process ended before it could forget the order.
+    fn fulfilled(&self, spec: &CertSpec, kept: &journal::Order) -> bool {
+        let held = self.around.shelf.bundle(&spec.id).ok().flatten();
+        let ordered = key_of(kept).ok().and_then(|key| key.public_key().ok());
+        held.is_some_and(|held| Some(held.leaf.key_fingerprint) == ordered)
     }
 
     async fn place(

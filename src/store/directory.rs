@@ -17,7 +17,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -30,43 +30,76 @@ const FORMAT: &[u8] = b"semper state 1\n";
 /// Generations of one certificate that are kept, the one in force included.
 const GENERATIONS: usize = 4;
 
-/// State in a directory. While this value lives, no other process can open the same directory.
+/// State in a directory. Reading is always possible; the first write takes the lock, and from then on no other process
+/// can write to the same directory until this value ends.
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
     /// Guards compare-and-replace among threads.
     replacing: Mutex<()>,
-    _lock: File,
+    lock: OnceLock<File>,
 }
 
 impl Directory {
-    /// Opens the state path, making it if it is missing. Fails if another process has it open, or if it has another
-    /// format; then nothing was touched.
+    /// Opens the state path for reading and writing, making it if it is missing. Fails if another process writes to it,
+    /// or if it has another format; then nothing was touched.
     pub fn open(root: &Path) -> Result<Directory, ShelfError> {
-        let io = |source| ShelfError::Io { path: root.display().to_string(), source };
-        atomic::make_directory(root).map_err(io)?;
+        let directory = Directory::view(root)?;
+        directory.writable()?;
+        Ok(directory)
+    }
+
+    /// Opens the state path for reading, and for writing as soon as no other process does: until then every write fails
+    /// with [`ShelfError::InUse`]. For the short time in which two generations of semper run side by side.
+    pub fn view(root: &Path) -> Result<Directory, ShelfError> {
+        let directory = Directory { root: root.to_owned(), replacing: Mutex::new(()), lock: OnceLock::new() };
+        directory.check_format()?;
+        Ok(directory)
+    }
+
+    /// Whether the format is ours; false if there is none yet.
+    fn check_format(&self) -> Result<bool, ShelfError> {
+        let format = self.root.join("FORMAT");
+        match atomic::read(&format).map_err(|source| failed(&format, source))? {
+            Some(found) if found.as_slice() == FORMAT => Ok(true),
+            Some(_) => Err(ShelfError::Format { path: self.root.display().to_string() }),
+            None => Ok(false),
+        }
+    }
+
+    /// Takes the lock if we do not hold it. The kernel frees it when the process ends, however it ends.
+    fn writable(&self) -> Result<(), ShelfError> {
+        if self.lock.get().is_some() {
+            return Ok(());
+        }
+        let io = |source| failed(&self.root, source);
+        let guard = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.lock.get().is_some() {
+            return Ok(());
+        }
+        atomic::make_directory(&self.root).map_err(io)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-            .open(root.join("LOCK"))
+            .open(self.root.join("LOCK"))
             .map_err(io)?;
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(ShelfError::InUse { path: root.display().to_string() });
+                return Err(ShelfError::InUse { path: self.root.display().to_string() });
             }
             Err(error) => return Err(io(error.into())),
         }
-        let format = root.join("FORMAT");
-        match atomic::read(&format).map_err(io)? {
-            Some(found) if found.as_slice() == FORMAT => {}
-            Some(_) => return Err(ShelfError::Format { path: root.display().to_string() }),
-            None => atomic::write(&format, FORMAT).map_err(io)?,
+        if !self.check_format()? {
+            atomic::write(&self.root.join("FORMAT"), FORMAT).map_err(io)?;
         }
-        Ok(Directory { root: root.to_owned(), replacing: Mutex::new(()), _lock: lock })
+        // Nobody else sets it while we hold the guard.
+        let _ = self.lock.set(lock);
+        drop(guard);
+        Ok(())
     }
 
     fn path(&self, record: &Record) -> PathBuf {
@@ -110,11 +143,13 @@ impl Shelf for Directory {
     }
 
     fn save(&self, record: &Record, content: &[u8]) -> Result<(), ShelfError> {
+        self.writable()?;
         let path = self.path(record);
         make_parent(&path).and_then(|()| atomic::write(&path, content)).map_err(|source| failed(&path, source))
     }
 
     fn remove(&self, record: &Record) -> Result<(), ShelfError> {
+        self.writable()?;
         let path = self.path(record);
         atomic::remove(&path).map_err(|source| failed(&path, source))
     }
@@ -138,6 +173,7 @@ impl Shelf for Directory {
     }
 
     fn replace(&self, bundle: &Bundle, expected: Option<u64>) -> Result<(), ShelfError> {
+        self.writable()?;
         // The guarded state is the disk, which a panic elsewhere does not harm.
         let _guard = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let found = self.bundle(&bundle.id)?.map(|bundle| bundle.epoch);

@@ -69,6 +69,27 @@ fn only_one_process_may_write() {
 }
 
 #[test]
+fn a_second_process_reads_at_once_and_writes_as_soon_as_the_first_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Directory::open(dir.path()).unwrap();
+    first.replace(&bundle("a~1", 1), None).unwrap();
+    let second = Directory::view(dir.path()).unwrap();
+    assert_eq!(second.bundle(&id("a~1")).unwrap().unwrap().epoch, 1);
+    assert!(matches!(second.save(&Record::SharedAccountKey, b"x"), Err(ShelfError::InUse { .. })));
+    drop(first);
+    second.save(&Record::SharedAccountKey, b"x").unwrap();
+    assert!(matches!(Directory::open(dir.path()), Err(ShelfError::InUse { .. })));
+}
+
+#[test]
+fn a_look_at_a_missing_state_path_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Directory::view(&dir.path().join("none")).unwrap();
+    assert!(store.bundle(&id("a~1")).unwrap().is_none());
+    assert!(!dir.path().join("none").exists());
+}
+
+#[test]
 fn a_state_path_of_a_later_format_is_refused_untouched() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("FORMAT"), "semper state 2\n").unwrap();

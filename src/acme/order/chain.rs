@@ -6,7 +6,6 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::drive::Work;
-use crate::cert::bundle::Bundle;
 use crate::cert::inspect::Leaf;
 
 /// More alternatives than this are not looked at.
@@ -38,10 +37,4 @@ fn leads_to(pem: &[u8], preferred: &str) -> bool {
     let last = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).last();
     let last = last.and_then(|der| Leaf::read(&der).ok());
     last.is_some_and(|last| last.issuer_common_name.as_deref() == Some(preferred))
-}
-
-/// Whether each certificate of a chain was issued by the name of the next.
-pub fn leads_on(bundle: &Bundle) -> bool {
-    let links: Vec<_> = bundle.chain.iter().filter_map(|der| Leaf::read(der).ok()).collect();
-    links.windows(2).all(|pair| pair[0].issuer == pair[1].subject && pair[1].is_authority)
 }

@@ -13,6 +13,7 @@ use crate::acme::transport::Session;
 use crate::acme::verdict::of_problem;
 use crate::cert::bundle::{Bundle, Origin};
 use crate::cert::failure::Failure;
+use crate::cert::gate::{self, Source};
 use crate::cert::journal;
 use crate::cert::stage::Attempt;
 use crate::clock::UnixTime;
@@ -171,7 +172,7 @@ impl Work<'_> {
         }
     }
 
-    /// What came is a bundle only if it is ours, speaks for every name, leads on, and has not ended.
+    /// What came is a bundle only if the key is ours and the gate lets it pass.
     fn bundle(&self, pem: &[u8], record: &journal::Order) -> Result<Bundle, Failure> {
         let bad = |detail: String| Failure::BadCertificate { detail };
         let now = self.ca.around.clock.now();
@@ -183,15 +184,9 @@ impl Work<'_> {
             obtained_at: now,
         };
         let bundle = Bundle::new(origin, pem, key_of(record)?).map_err(|error| bad(error.to_string()))?;
-        if let Some(name) = self.spec.identifiers.iter().find(|name| !bundle.leaf.covers(name)) {
-            return Err(bad(format!("it does not speak for {name}")));
-        }
-        // "Not yet" may be the fault of this machine's clock; "no more" is not worth having either way.
-        if bundle.leaf.not_after <= now {
-            return Err(bad(format!("it ended at {}", bundle.leaf.not_after)));
-        }
-        if !chain::leads_on(&bundle) {
-            return Err(bad("its chain does not lead on from one certificate to the next".into()));
+        let verdict = gate::judge(&bundle.clone().into(), &self.spec.identifiers, Source::Authority, now);
+        if let Some(objection) = verdict.refusals.first() {
+            return Err(bad(objection.to_string()));
         }
         Ok(bundle)
     }

@@ -1,0 +1,327 @@
+//! How does a certificate meet the world? One loop for each: waits for the moment that its stage names or for a report,
+//! steps, writes the decision down, performs the effects. Decides nothing itself; [`super::keepers`] starts and stops it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::acme::{Ca, Outcome};
+use crate::cert::bundle::Bundle;
+use crate::cert::failure::Failure;
+use crate::cert::gate::{self, Source};
+use crate::cert::journal::{Record, Shelf, ShelfError, StageRecord};
+use crate::cert::stage::{Effect, Event, Held, Policy, Stage};
+use crate::clock::{Clock, Dice, UnixTime};
+use crate::plan::certificate::CertSpec;
+
+/// The longest sleep: the civil clock may be set, and then the moment to wake has moved.
+const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+/// A bundle that could not be stored is tried again after this time.
+const STORE_AGAIN: Duration = Duration::from_secs(30);
+
+/// A generation that is in force from now on.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    /// What it is for.
+    pub spec: Arc<CertSpec>,
+    /// Key and chain.
+    pub bundle: Arc<Bundle>,
+}
+
+/// Told of every generation that comes into force. Called on the control runtime; must not block.
+pub type Publish = Arc<dyn Fn(Installed) + Send + Sync>;
+
+/// What a keeper works with.
+#[derive(Clone)]
+pub struct Tools {
+    /// The civil clock.
+    pub clock: Arc<dyn Clock>,
+    /// Real dice.
+    pub dice: Arc<dyn Dice>,
+    /// Where generations are announced.
+    pub publish: Publish,
+}
+
+/// The rules of one certificate and who can be asked; a reload may change them.
+#[derive(Clone)]
+pub struct Rules {
+    /// What is wanted.
+    pub spec: Arc<CertSpec>,
+    /// When and how.
+    pub policy: Policy,
+    /// The issuers that the policy names.
+    pub issuers: Vec<(String, Arc<Ca>)>,
+}
+
+/// What a keeper is told.
+pub enum Word {
+    /// A report for the stage.
+    Event(Event),
+    /// An order brought a generation.
+    Issued(u64, Box<Bundle>),
+    /// The configuration changed.
+    Rules(Box<Rules>),
+}
+
+/// The loop of one certificate.
+pub struct Keeper {
+    rules: Rules,
+    tools: Tools,
+    shelf: Arc<dyn Shelf>,
+    stage: Stage,
+    seen: Arc<Mutex<Stage>>,
+    inbox: mpsc::UnboundedReceiver<Word>,
+    reports: mpsc::UnboundedSender<Word>,
+    order: Option<JoinHandle<()>>,
+    /// Held while an order is placed or abandoned: never both at once.
+    desk: Arc<tokio::sync::Mutex<()>>,
+    unstored: Option<(Box<Bundle>, UnixTime)>,
+}
+
+impl Keeper {
+    /// A keeper that goes on where the journal stands; `held` is what the shelf holds.
+    pub fn new(rules: Rules, tools: Tools, shelf: Arc<dyn Shelf>, held: Option<&Bundle>) -> (Keeper, Handle) {
+        let record = shelf.load(&Record::Stage(rules.spec.id.clone()));
+        let stage = record.ok().flatten().and_then(|text| StageRecord::read(&text)).unwrap_or_default();
+        let (reports, inbox) = mpsc::unbounded_channel();
+        let seen = Arc::new(Mutex::new(stage.clone()));
+        let handle = Handle { reports: reports.downgrade(), seen: seen.clone(), task: None };
+        let desk = Arc::default();
+        // The first word of all.
+        let _ = reports.send(Word::Event(Event::Started(held.map(Held::of))));
+        (Keeper { rules, tools, shelf, stage, seen, inbox, reports, order: None, desk, unstored: None }, handle)
+    }
+
+    /// Runs until the task is aborted.
+    pub async fn run(mut self) {
+        loop {
+            let now = self.tools.clock.now();
+            let mut wake = self.stage.wakes_at().min(now + LONGEST_SLEEP);
+            if let Some((_, again)) = &self.unstored {
+                wake = wake.min(*again);
+            }
+            let word = tokio::select! {
+                word = self.inbox.recv() => word.unwrap_or(Word::Event(Event::Tick)),
+                () = tokio::time::sleep(wake.since(now)) => Word::Event(Event::Tick),
+            };
+            match word {
+                Word::Event(event) => self.step(event).await,
+                Word::Issued(attempt, bundle) => self.issued(attempt, bundle).await,
+                Word::Rules(rules) => {
+                    self.rules = *rules;
+                    // An order under way may end first; its certificate is judged by the new rules then.
+                    if !matches!(self.stage, Stage::Ordering { .. }) {
+                        let held = self.stage.held().cloned();
+                        self.step(Event::Started(held)).await;
+                    }
+                }
+            }
+            self.store_again().await;
+        }
+    }
+
+    /// One step: decided first, written second, done third. A crash in between repeats, and forgets nothing.
+    async fn step(&mut self, event: Event) {
+        let failed = match &event {
+            Event::Failed(_, why) => Some(why.clone()),
+            _ => None,
+        };
+        let asked = self.asked();
+        let now = self.tools.clock.now();
+        let (next, effects) = self.stage.clone().step(now, event, &self.rules.policy, self.tools.dice.draw());
+        if next != self.stage {
+            let (shelf, id, text) = (self.shelf.clone(), self.rules.spec.id.clone(), StageRecord::write(&next));
+            // A disk that refuses must not stop a renewal: a lost journal costs one order at most.
+            if let Err(error) = blocking(move || shelf.save(&Record::Stage(id), &text)).await {
+                tracing::error!("{}: the journal cannot be written: {error}", self.rules.spec.id);
+            }
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
+            self.stage = next;
+            if let Some(why) = failed {
+                self.tell(&why, now);
+            }
+        }
+        for effect in effects {
+            self.perform(effect, asked.clone());
+        }
+    }
+
+    /// The issuer of the order under way.
+    fn asked(&self) -> Option<String> {
+        match &self.stage {
+            Stage::Ordering { attempt, .. } => Some(attempt.way.issuer.clone()),
+            _ => None,
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, asked: Option<String>) {
+        let epoch = self.stage.held().map_or(1, |held| held.epoch + 1);
+        let (issuer, number) = match &effect {
+            Effect::PlaceOrder(attempt) => (Some(attempt.way.issuer.clone()), Some(attempt.number)),
+            Effect::AbandonOrder => (asked, None),
+            Effect::AskRenewalInfo { .. } => (None, None),
+        };
+        let issuers = &self.rules.issuers;
+        let ca = issuers.iter().find(|(name, _)| issuer.as_ref().is_none_or(|wanted| wanted == name));
+        let Some((_, ca)) = ca.or(issuers.first()) else { return };
+        if !matches!(effect, Effect::AskRenewalInfo { .. })
+            && let Some(order) = self.order.take()
+        {
+            order.abort();
+        }
+        let (ca, spec, reports) = (ca.clone(), self.rules.spec.clone(), self.reports.downgrade());
+        let desk = (!matches!(effect, Effect::AskRenewalInfo { .. })).then(|| self.desk.clone());
+        let task = tokio::spawn(async move {
+            let _one_at_a_time = match &desk {
+                Some(desk) => Some(desk.lock().await),
+                None => None,
+            };
+            let word = match ca.perform(&spec, effect, epoch).await {
+                Outcome::Issued(bundle) => Word::Issued(number.unwrap_or_default(), bundle),
+                Outcome::Event(event) => Word::Event(event),
+                Outcome::Done => return,
+            };
+            if let Some(reports) = reports.upgrade() {
+                let _ = reports.send(word);
+            }
+        });
+        if number.is_some() {
+            self.order = Some(task);
+        }
+    }
+
+    /// A new generation: through the gate, onto the shelf, into force, then into the journal.
+    async fn issued(&mut self, attempt: u64, bundle: Box<Bundle>) {
+        let (spec, now) = (self.rules.spec.clone(), self.tools.clock.now());
+        let verdict = gate::judge(&(*bundle).clone().into(), &spec.identifiers, Source::Authority, now);
+        if let Some(objection) = verdict.refusals.first() {
+            let why = Failure::BadCertificate { detail: objection.to_string() };
+            return self.step(Event::Failed(attempt, why)).await;
+        }
+        for warning in &verdict.warnings {
+            tracing::warn!("{}: {warning}", spec.id);
+        }
+        let bundle = self.store(bundle).await;
+        tracing::info!(
+            "{}: generation {} of {} is in force until {}",
+            spec.id,
+            bundle.epoch,
+            bundle.issuer,
+            bundle.leaf.not_after
+        );
+        (self.tools.publish)(Installed { spec, bundle: Arc::new((*bundle).clone()) });
+        self.step(Event::Issued(Held::of(&bundle))).await;
+        if self.unstored.is_none() {
+            self.forget_order();
+        }
+    }
+
+    /// Puts a bundle on the shelf; one that cannot be stored is served all the same, and tried again.
+    async fn store(&mut self, mut bundle: Box<Bundle>) -> Box<Bundle> {
+        let mut expected = self.stage.held().map(|held| held.epoch).filter(|_| self.unstored.is_none());
+        for _ in 0..2 {
+            let (shelf, copy) = (self.shelf.clone(), bundle.clone());
+            match blocking(move || shelf.replace(&copy, expected)).await {
+                Ok(()) => {
+                    self.unstored = None;
+                    return bundle;
+                }
+                // The shelf knows better which generation is in force; ours is newer than any.
+                Err(ShelfError::Conflict { found, .. }) => {
+                    expected = found;
+                    bundle.epoch = bundle.epoch.max(found.map_or(1, |found| found + 1));
+                }
+                Err(error) => {
+                    tracing::error!("{}: the new certificate cannot be stored: {error}", self.rules.spec.id);
+                    break;
+                }
+            }
+        }
+        self.unstored = Some((bundle.clone(), self.tools.clock.now() + STORE_AGAIN));
+        bundle
+    }
+
+    async fn store_again(&mut self) {
+        let now = self.tools.clock.now();
+        if let Some((bundle, _)) = self.unstored.take_if(|(_, again)| *again <= now) {
+            // Whatever is on the shelf is older: nobody but this keeper writes this certificate.
+            self.unstored = Some((bundle.clone(), now));
+            self.store(bundle).await;
+            if self.unstored.is_none() {
+                self.forget_order();
+            }
+        }
+    }
+
+    fn forget_order(&self) {
+        for (_, ca) in &self.rules.issuers {
+            ca.forget(&self.rules.spec.id);
+        }
+    }
+
+    fn tell(&self, why: &Failure, now: UnixTime) {
+        let (id, again) = (&self.rules.spec.id, self.stage.wakes_at());
+        match self.stage.held() {
+            Some(held) if now < held.not_after => {
+                tracing::warn!(
+                    "{id}: {why}; the present certificate is valid until {}; next attempt {again}",
+                    held.not_after
+                );
+            }
+            _ => tracing::error!("{id}: {why}; no valid certificate is held; next attempt {again}"),
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(order) = self.order.take() {
+            order.abort();
+        }
+    }
+}
+
+/// The handle of a running keeper. The keeper ends when this is dropped.
+pub struct Handle {
+    reports: mpsc::WeakUnboundedSender<Word>,
+    seen: Arc<Mutex<Stage>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Remembers the task that runs the keeper, to end it.
+    pub fn attach(&mut self, task: JoinHandle<()>) {
+        self.task = Some(task);
+    }
+
+    /// Tells the keeper something.
+    pub fn tell(&self, word: Word) {
+        if let Some(reports) = self.reports.upgrade() {
+            let _ = reports.send(word);
+        }
+    }
+
+    /// Where the certificate stands.
+    pub fn stage(&self) -> Stage {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ShelfError> + Send + 'static,
+) -> Result<T, ShelfError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(ShelfError::Io { path: "a blocking thread".into(), source: std::io::Error::other(error) }),
+    }
+}

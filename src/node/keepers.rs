@@ -1,0 +1,143 @@
+//! Which certificates are kept? Starts a keeper for each specification of the plan, with its shelf and its issuer; takes a
+//! new plan without disturbing those that stay. Lives on the control runtime.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::keeper::{Handle, Installed, Keeper, Rules, Tools, Word};
+use crate::acme::{Around, Ca, Secrets};
+use crate::cert::bundle::Bundle;
+use crate::cert::journal::Shelf;
+use crate::cert::stage::{Event, Policy, Stage};
+use crate::plan::acme::Issuer;
+use crate::plan::certificate::{CertId, CertSpec};
+use crate::store::{Directory, Memory};
+use crate::zone::challenges::Challenges;
+
+/// All keepers of this node.
+pub struct Keepers {
+    tools: Tools,
+    challenges: Arc<Challenges>,
+    secrets: Arc<dyn Secrets>,
+    shelves: HashMap<PathBuf, Arc<dyn Shelf>>,
+    nowhere: Arc<dyn Shelf>,
+    issuers: HashMap<Arc<str>, (Issuer, Arc<Ca>)>,
+    kept: HashMap<CertId, (Arc<CertSpec>, Handle)>,
+}
+
+impl Keepers {
+    /// Keeps nothing yet. Everything below must be called on the control runtime.
+    pub fn new(tools: Tools, challenges: Arc<Challenges>, secrets: Arc<dyn Secrets>) -> Keepers {
+        Keepers {
+            tools,
+            challenges,
+            secrets,
+            shelves: HashMap::new(),
+            nowhere: Arc::new(Memory::default()),
+            issuers: HashMap::new(),
+            kept: HashMap::new(),
+        }
+    }
+
+    /// Keeps exactly the certificates of a plan: starts the new ones, tells the old ones their new rules, stops the rest.
+    /// What the shelves hold is published before this returns, so that it can be served from the first moment.
+    pub fn adopt(&mut self, issuers: &[Issuer], specs: &[CertSpec]) {
+        self.issuers.retain(|name, (old, _)| issuers.iter().any(|new| new.name == *name && new == old));
+        self.kept.retain(|id, _| specs.iter().any(|spec| spec.id == *id));
+        self.challenges.manage(specs.iter().flat_map(|spec| &spec.identifiers));
+        for spec in specs {
+            let Some(issuer) = issuers.iter().find(|issuer| issuer.name == spec.issuer) else {
+                tracing::error!("{}: there is no issuer {:?}", spec.id, spec.issuer);
+                continue;
+            };
+            self.keep(issuer, spec);
+        }
+    }
+
+    /// Renews a certificate now; false if none of that identity is kept.
+    pub fn renew(&self, id: &CertId) -> bool {
+        match self.kept.get(id) {
+            Some((_, handle)) => {
+                handle.tell(Word::Event(Event::Renew));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Where every certificate stands.
+    pub fn stages(&self) -> Vec<(Arc<CertSpec>, Stage)> {
+        self.kept.values().map(|(spec, handle)| (spec.clone(), handle.stage())).collect()
+    }
+
+    /// The issuer of that name, if a certificate uses it.
+    pub fn issuer(&self, name: &str) -> Option<Arc<Ca>> {
+        self.issuers.get(name).map(|(_, ca)| ca.clone())
+    }
+
+    fn keep(&mut self, issuer: &Issuer, spec: &CertSpec) {
+        let shelf = self.shelf(issuer);
+        let ca = self.ca(issuer, &shelf);
+        let spec = Arc::new(spec.clone());
+        let rules =
+            Rules { spec: spec.clone(), policy: Policy::of(issuer), issuers: vec![(issuer.name.to_string(), ca)] };
+        if let Some((known, handle)) = self.kept.get_mut(&spec.id) {
+            *known = spec;
+            handle.tell(Word::Rules(Box::new(rules)));
+            return;
+        }
+        let held = self.held(&spec, &shelf);
+        let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), shelf, held.as_ref());
+        if let Some(bundle) = held {
+            (self.tools.publish)(Installed { spec: spec.clone(), bundle: Arc::new(bundle) });
+        }
+        handle.attach(tokio::spawn(keeper.run()));
+        self.kept.insert(spec.id.clone(), (spec, handle));
+    }
+
+    /// What is held of a certificate. A shelf that cannot be read holds nothing, and says so.
+    fn held(&self, spec: &CertSpec, shelf: &Arc<dyn Shelf>) -> Option<Bundle> {
+        shelf.bundle(&spec.id).unwrap_or_else(|error| {
+            tracing::error!("{}: what is held cannot be read: {error}", spec.id);
+            None
+        })
+    }
+
+    fn shelf(&mut self, issuer: &Issuer) -> Arc<dyn Shelf> {
+        let Some(path) = &issuer.state_path else { return self.nowhere.clone() };
+        if let Some(shelf) = self.shelves.get(path) {
+            return shelf.clone();
+        }
+        match Directory::view(path) {
+            Ok(directory) => {
+                let shelf: Arc<dyn Shelf> = Arc::new(directory);
+                self.shelves.insert(path.clone(), shelf.clone());
+                shelf
+            }
+            // Of another format, or not ours to read: nothing of it is touched, and the next plan looks again.
+            Err(error) => {
+                tracing::error!("nothing is kept over a restart: {error}");
+                self.nowhere.clone()
+            }
+        }
+    }
+
+    fn ca(&mut self, issuer: &Issuer, shelf: &Arc<dyn Shelf>) -> Arc<Ca> {
+        if let Some((_, ca)) = self.issuers.get(&issuer.name) {
+            return ca.clone();
+        }
+        let around = Around {
+            shelf: shelf.clone(),
+            challenges: self.challenges.clone(),
+            secrets: self.secrets.clone(),
+            clock: self.tools.clock.clone(),
+        };
+        let ca = Arc::new(Ca::new(issuer, around));
+        if let Err(why) = ca.prepare() {
+            tracing::error!("acme_issuer {}: {why}", issuer.name);
+        }
+        self.issuers.insert(issuer.name.clone(), (issuer.clone(), ca.clone()));
+        ca
+    }
+}
