@@ -58,4 +58,5 @@ fuzz:
 
 # BENCH="--rounds 3 --seconds 2 --only h1-tls,h2" narrows it.
 bench: nginx
+	cargo bench --bench decide
 	cargo bench --bench compare -- $(BENCH)

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use semper::clock::{UnixTime, VirtualClock};
+use semper::conf::{MemoryWorld, Options, load};
 use semper::zone::challenges::{Challenges, HTTP01_PATH, Phase};
 
 /// HTTP/1, both ways: no panic, and the same verdict whole or byte by byte.
@@ -12,10 +13,23 @@ pub fn h1(data: &[u8]) {
     semper::h1::fuzz(data);
 }
 
-/// The configuration language: no panic, no endless nesting; a tree or a complaint that names a line of the text.
+/// The configuration: no panic, no endless nesting; a plan, or an error that names a place in a file that was read.
 pub fn conf(data: &[u8]) {
-    let name: Arc<str> = Arc::from("fuzz.conf");
-    let _ = semper::conf::tree::parse(data, &name);
+    let path = "/etc/nginx/nginx.conf";
+    let mut world = MemoryWorld::with_file(path, data);
+    world.files.insert("/etc/nginx/mime.types".to_owned(), b"types { text/html html; }".to_vec());
+    let loaded = load(&world, &Options { offline: true, ..Options::new(path, "/etc/nginx/") });
+    assert!(loaded.plan.is_some() || loaded.first_error().is_some(), "neither a plan nor a reason");
+    let lines = data.iter().filter(|byte| **byte == b'\n').count() + 1;
+    for complaint in &loaded.complaints {
+        assert!(!complaint.to_string().contains('\0') || data.contains(&0), "a NUL out of nothing");
+        if let Some(line) =
+            complaint.to_string().rsplit_once("nginx.conf:").and_then(|(_, line)| line.trim().parse().ok())
+        {
+            let line: usize = line;
+            assert!(line <= lines, "line {line} of {lines}: {complaint}");
+        }
+    }
 }
 
 /// HTTP-01: only an exact path with a sane token is answered, only to GET and HEAD, and the answer is that token, a dot,
