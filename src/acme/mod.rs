@@ -110,9 +110,9 @@ impl Ca {
     }
 
     /// Forgets the order of a certificate, because its bundle is stored.
-    pub fn forget(&self, id: &CertId) {
+    pub async fn forget(&self, id: &CertId) {
         if let Ca::Acme(ca) = self {
-            ca.forget(id);
+            ca.forget(id).await;
         }
     }
 

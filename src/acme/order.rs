@@ -16,7 +16,7 @@ use super::{Around, keys};
 use crate::cert::ari::RenewalInfo;
 use crate::cert::bundle::{Bundle, PrivateKey};
 use crate::cert::failure::Failure;
-use crate::cert::journal::{self, Record};
+use crate::cert::journal::{self, Record, Shelf, ShelfError};
 use crate::cert::stage::Attempt;
 use crate::plan::acme::AcmeServer;
 use crate::plan::certificate::{CertId, CertSpec};
@@ -85,16 +85,16 @@ impl AcmeCa {
         let done = work.finish(order, &mut record).await;
         if let Err(Failure::BadCertificate { .. }) = &done {
             record.spoiled = true;
-            self.save(&spec.id, &record)?;
+            self.save(&spec.id, &record).await?;
         }
         done
     }
 
     /// The order under way if there is one that fits, else a new one with a new key; journaled either way.
     async fn record(&self, account: &Account, spec: &CertSpec) -> Result<journal::Order, Failure> {
-        if let Some(kept) = self.load(&spec.id)? {
+        if let Some(kept) = self.load(&spec.id).await? {
             let fits = kept.authority == *self.server.directory && kept.identifiers == spec.identifiers;
-            if fits && !kept.spoiled && !self.fulfilled(spec, &kept) {
+            if fits && !kept.spoiled && !self.fulfilled(spec, &kept).await? {
                 return Ok(kept);
             }
             self.let_go(account, &kept).await;
@@ -112,15 +112,16 @@ impl AcmeCa {
             finalizing: false,
             spoiled: false,
         };
-        self.save(&spec.id, &record)?;
+        self.save(&spec.id, &record).await?;
         Ok(record)
     }
 
     /// Whether the bundle of this order is on the shelf already: the process ended before it could forget the order.
-    fn fulfilled(&self, spec: &CertSpec, kept: &journal::Order) -> bool {
-        let held = self.around.shelf.bundle(&spec.id).ok().flatten();
+    async fn fulfilled(&self, spec: &CertSpec, kept: &journal::Order) -> Result<bool, Failure> {
+        let id = spec.id.clone();
+        let held = self.shelved(move |shelf| shelf.bundle(&id)).await?;
         let ordered = key_of(kept).ok().and_then(|key| key.public_key().ok());
-        held.is_some_and(|held| Some(held.leaf.key_fingerprint) == ordered)
+        Ok(held.is_some_and(|held| Some(held.leaf.key_fingerprint) == ordered))
     }
 
     async fn place(
@@ -170,7 +171,7 @@ impl AcmeCa {
             };
         };
         record.url = Some(url.clone());
-        self.save(&spec.id, record)?;
+        self.save(&spec.id, record).await?;
         match placed {
             Ok(order) => Ok(Ok(order)),
             Err(_) => Ok(account.order(url).await),
@@ -181,24 +182,24 @@ impl AcmeCa {
     /// is kept for a while, so that the next attempt fetches it.
     pub async fn abandon(&self, id: &CertId) {
         let tidy = async {
-            let Some(record) = self.load(id)? else { return Ok(()) };
+            let Some(record) = self.load(id).await? else { return Ok(()) };
             let (_, account) = self.enter().await?;
-            if self.let_go(&account, &record).await { self.drop_record(id) } else { Ok(()) }
+            if self.let_go(&account, &record).await { self.drop_record(id).await } else { Ok(()) }
         };
         match tokio::time::timeout(TIDY, tidy).await {
             Ok(Ok(())) => {}
             // The authority does not answer: its authorizations end by themselves, and the record goes.
             Ok(Err(why)) => {
                 tracing::info!("the order for {id} is forgotten without a farewell: {why}");
-                self.forget(id);
+                self.forget(id).await;
             }
-            Err(_) => self.forget(id),
+            Err(_) => self.forget(id).await,
         }
     }
 
     /// Forgets the order under way.
-    pub fn forget(&self, id: &CertId) {
-        if let Err(why) = self.drop_record(id) {
+    pub async fn forget(&self, id: &CertId) {
+        if let Err(why) = self.drop_record(id).await {
             tracing::error!("the order for {id} cannot be forgotten: {why}");
         }
     }
@@ -253,17 +254,28 @@ impl AcmeCa {
         why
     }
 
-    fn load(&self, id: &CertId) -> Result<Option<journal::Order>, Failure> {
-        let text = self.around.shelf.load(&Record::Order(id.clone())).map_err(local)?;
+    async fn load(&self, id: &CertId) -> Result<Option<journal::Order>, Failure> {
+        let name = Record::Order(id.clone());
+        let text = self.shelved(move |shelf| shelf.load(&name)).await?;
         Ok(text.as_deref().and_then(|text| journal::Order::read(text)))
     }
 
-    fn save(&self, id: &CertId, record: &journal::Order) -> Result<(), Failure> {
-        self.around.shelf.save(&Record::Order(id.clone()), &record.write()).map_err(local)
+    async fn save(&self, id: &CertId, record: &journal::Order) -> Result<(), Failure> {
+        let (name, text) = (Record::Order(id.clone()), record.write());
+        self.shelved(move |shelf| shelf.save(&name, &text)).await
     }
 
-    fn drop_record(&self, id: &CertId) -> Result<(), Failure> {
-        self.around.shelf.remove(&Record::Order(id.clone())).map_err(local)
+    async fn drop_record(&self, id: &CertId) -> Result<(), Failure> {
+        let name = Record::Order(id.clone());
+        self.shelved(move |shelf| shelf.remove(&name)).await
+    }
+
+    async fn shelved<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Shelf) -> Result<T, ShelfError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let shelf = self.around.shelf.clone();
+        tokio::task::spawn_blocking(move || work(&*shelf)).await.map_err(local)?.map_err(local)
     }
 }
 

@@ -214,7 +214,7 @@ impl Keeper {
         (self.tools.publish)(Installed { spec, bundle: Arc::new((*bundle).clone()) });
         self.step(Event::Issued(Held::of(&bundle))).await;
         if self.unstored.is_none() {
-            self.forget_order();
+            self.forget_order().await;
         }
     }
 
@@ -250,14 +250,14 @@ impl Keeper {
             self.unstored = Some((bundle.clone(), now));
             self.store(bundle).await;
             if self.unstored.is_none() {
-                self.forget_order();
+                self.forget_order().await;
             }
         }
     }
 
-    fn forget_order(&self) {
+    async fn forget_order(&self) {
         for (_, ca) in &self.rules.issuers {
-            ca.forget(&self.rules.spec.id);
+            ca.forget(&self.rules.spec.id).await;
         }
     }
 

@@ -131,6 +131,11 @@ impl Pebble {
         self.manage("/roots/0")
     }
 
+    /// Another of its roots (`alternate_roots`), as PEM.
+    pub fn other_root(&self, number: u8) -> String {
+        self.manage(&format!("/roots/{number}"))
+    }
+
     /// Intermediate of the certificates that Pebble issues, as PEM.
     pub fn intermediate(&self) -> String {
         self.manage("/intermediates/0")

@@ -138,7 +138,7 @@ impl Work<'_> {
         // From here on the certificate may exist: written down before the authority hears of it.
         if !record.finalizing {
             record.finalizing = true;
-            self.ca.save(&self.spec.id, record).map_err(Stop::Failed)?;
+            self.ca.save(&self.spec.id, record).await.map_err(Stop::Failed)?;
         }
         match order.finalize_csr(&csr).await {
             Ok(()) => Ok(()),
