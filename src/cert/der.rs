@@ -1,19 +1,20 @@
-//! Where does a value of DER end? The few moves that keys need and that no crate of ours offers without loading the key.
+//! Where does a value of DER end? The few moves that keys need and that no crate of ours offers without
+//! loading the key, and signatures of certificates that webpki does not read.
 
 /// SEQUENCE.
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(crate) const SEQUENCE: u8 = 0x30;
 /// INTEGER.
-pub(super) const INTEGER: u8 = 0x02;
+pub(crate) const INTEGER: u8 = 0x02;
 /// BIT STRING.
-pub(super) const BIT_STRING: u8 = 0x03;
+pub(crate) const BIT_STRING: u8 = 0x03;
 /// OCTET STRING.
-pub(super) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OCTET_STRING: u8 = 0x04;
 /// OBJECT IDENTIFIER.
-pub(super) const OID: u8 = 0x06;
+pub(crate) const OID: u8 = 0x06;
 
 /// Reads values from left to right.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(pub &'a [u8]);
+pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next value: its tag, its content, and the whole of it.
@@ -43,7 +44,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A value with `tag` around `parts`.
-pub(super) fn wrap(tag: u8, parts: &[&[u8]]) -> zeroize::Zeroizing<Vec<u8>> {
+pub(crate) fn wrap(tag: u8, parts: &[&[u8]]) -> zeroize::Zeroizing<Vec<u8>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = zeroize::Zeroizing::new(Vec::with_capacity(length + 4));
     out.push(tag);

@@ -5,7 +5,7 @@ pub mod ari;
 mod attempt;
 pub mod bundle;
 pub mod choose;
-mod der;
+pub(crate) mod der;
 pub mod failure;
 pub mod gate;
 pub mod inspect;

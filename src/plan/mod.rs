@@ -26,7 +26,7 @@ pub mod upstream;
 use std::sync::Arc;
 
 /// Everything that is to be run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// The main context.
     pub process: process::Process,
@@ -39,7 +39,7 @@ pub struct Plan {
 }
 
 /// The `http` block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Http {
     /// Sockets.
     pub listeners: Box<[listener::Listener]>,

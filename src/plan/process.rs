@@ -35,6 +35,27 @@ pub struct Process {
     pub strict_start: bool,
 }
 
+impl Default for Process {
+    /// One process in the foreground with one worker that writes only below the present directory.
+    fn default() -> Process {
+        Process {
+            user: None,
+            pid: "logs/nginx.pid".into(),
+            daemon: false,
+            master: false,
+            workers: Some(1),
+            worker_connections: 512,
+            open_files: None,
+            shutdown_timeout: None,
+            working_directory: None,
+            error_logs: Box::default(),
+            environment: Box::default(),
+            state_path: "state".into(),
+            strict_start: false,
+        }
+    }
+}
+
 /// Who the server process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// TLS of one server towards its clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerTls {
     /// Its certificates (several: RSA and ECDSA), in order. May be empty with `reject_handshake`.
     pub certificates: Box<[CertificateSource]>,
@@ -93,7 +93,7 @@ impl Default for TlsProtocol {
 }
 
 /// Where a server's certificate comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CertificateSource {
     /// `ssl_certificate FILE` with its `ssl_certificate_key`.
     File(FileCertificate),

@@ -1,0 +1,228 @@
+//! How do handshakes go? A worker's accept loop with the TLS of a plan, and clients made of rustls.
+#![allow(clippy::unwrap_used)]
+
+mod tls_bed;
+
+use rustls::ProtocolVersion;
+use semper::plan::tls::{CertificateSource, ServerTls, VerifyClient};
+use semper::words::Identifier;
+use std::io::{Read, Write};
+use tls_bed::{Bed, Kind, TestCa, connect, server, shown};
+
+#[test]
+fn the_name_picks_server_and_certificate_and_the_default_takes_the_rest() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let b = ca.issue(&["*.b.example"], Kind::P256);
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&a]), server(1, &["*.b.example"], &[&b])], &[&a, &b]);
+    assert_eq!(shown(&bed, &ca, "a.example"), "a.example over TLSv1.3, server a.example");
+    assert_eq!(shown(&bed, &ca, "x.b.example"), "*.b.example over TLSv1.3, server *.b.example");
+    assert_eq!(shown(&bed, &ca, "unknown.example"), "a.example over TLSv1.3, server a.example");
+    assert_eq!(bed.terms.configurations(), 1, "one configuration serves both names");
+}
+
+#[test]
+fn a_bundle_is_swapped_for_all_and_a_server_without_one_shows_the_placeholder() {
+    let ca = TestCa::new();
+    let old = ca.issue(&["a.example"], Kind::P256);
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&old])], &[]);
+    assert!(shown(&bed, &ca, "a.example").starts_with("placeholder.invalid"));
+    bed.install(&old, &old);
+    assert!(shown(&bed, &ca, "a.example").starts_with("a.example"));
+    let new = ca.issue(&["a.example", "new.example"], Kind::Rsa);
+    bed.install(&old, &new);
+    let mut client = connect(&bed, ca.client(), "a.example").unwrap();
+    client.hello().unwrap();
+    assert_eq!(client.leaf(), new.leaf());
+}
+
+#[test]
+fn each_client_gets_the_key_that_it_can_verify() {
+    let ca = TestCa::new();
+    let (ecdsa, rsa) = (ca.issue(&["a.example"], Kind::P256), ca.issue(&["a.example"], Kind::Rsa));
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&rsa, &ecdsa])], &[&ecdsa, &rsa]);
+    let leaf = |config| {
+        let mut client = connect(&bed, config, "a.example").unwrap();
+        client.hello().unwrap();
+        client.leaf()
+    };
+    assert_eq!(leaf(ca.client()), ecdsa.leaf());
+    assert_eq!(leaf(ca.client_with_suites(&["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"])), rsa.leaf());
+    assert_eq!(leaf(ca.client_with_suites(&["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"])), ecdsa.leaf());
+}
+
+#[test]
+fn a_rejected_name_gets_the_alert_of_nginx() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let mut reject = server(0, &["_"], &[]);
+    reject.tls = Some(ServerTls { reject_handshake: true, ..ServerTls::default() }.into());
+    let bed = Bed::new(vec![reject, server(1, &["a.example"], &[&a])], &[&a]);
+    let error = connect(&bed, ca.client(), "x.example").unwrap().hello().unwrap_err();
+    assert!(error.to_string().contains("UnrecognisedName"), "{error}");
+    assert!(shown(&bed, &ca, "a.example").starts_with("a.example"));
+}
+
+#[test]
+fn sessions_are_resumed_with_tickets_across_servers_that_ask_the_same() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    for (tls, resumes) in [
+        (ServerTls::default(), true),
+        (ServerTls { tickets: false, session_cache: 100, ..ServerTls::default() }, true),
+        (ServerTls { tickets: false, session_cache: 0, ..ServerTls::default() }, false),
+    ] {
+        for version in [ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2] {
+            let mut one = server(0, &["a.example"], &[&a]);
+            let certificates = one.tls.as_ref().unwrap().certificates.clone();
+            one.tls = Some(ServerTls { certificates, ..tls.clone() }.into());
+            let bed = Bed::new(vec![one], &[&a]);
+            let config = ca.client_of(version);
+            let first = connect(&bed, config.clone(), "a.example").unwrap().hello().unwrap();
+            assert!(first.contains("resumed=false"), "{first}");
+            let second = connect(&bed, config, "a.example").unwrap().hello().unwrap();
+            assert_eq!(second.contains("resumed=true"), resumes, "{version:?} {tls:?} {second}");
+        }
+    }
+}
+
+#[test]
+fn a_session_never_moves_to_a_server_that_asks_for_certificates() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let ask = ServerTls {
+        verify_client: VerifyClient::On,
+        client_certificate: Some(ca.file()),
+        ..server(0, &[], &[&a]).tls.unwrap().as_ref().clone()
+    };
+    let mut strict = server(0, &["a.example"], &[&a]);
+    strict.tls = Some(ask.into());
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&a])], &[&a]);
+    let config = ca.client();
+    connect(&bed, config.clone(), "a.example").unwrap().hello().unwrap();
+    assert!(connect(&bed, config.clone(), "a.example").unwrap().hello().unwrap().contains("resumed=true"));
+    // The same process, the same ticket keys, other demands.
+    let bed = bed.replan(vec![strict]);
+    let answer = connect(&bed, config, "a.example").unwrap().hello().unwrap();
+    assert!(answer.contains("resumed=false") && answer.contains("client=none"), "{answer}");
+}
+
+#[test]
+fn a_client_certificate_is_judged_and_never_fails_the_handshake() {
+    let (ca, stranger) = (TestCa::new(), TestCa::new());
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let mut strict = server(0, &["a.example"], &[&a]);
+    let tls = strict.tls.as_ref().unwrap().as_ref().clone();
+    strict.tls = Some(ServerTls { verify_client: VerifyClient::On, client_certificate: Some(ca.file()), ..tls }.into());
+    let bed = Bed::new(vec![strict], &[&a]);
+    for version in [ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2] {
+        let says = |config| connect(&bed, config, "a.example").unwrap().hello().unwrap();
+        assert!(says(ca.client_of(version)).contains("client=none"));
+        let good = ca.client_with(version, &ca.issue(&["client"], Kind::P256));
+        assert!(says(good.clone()).contains("client=ok"));
+        let resumed = says(good);
+        assert!(resumed.contains("resumed=true") && resumed.contains("client=ok"), "{resumed}");
+        let bad = ca.client_with(version, &stranger.issue(&["client"], Kind::P256));
+        let said = says(bad);
+        assert!(said.contains("client=unable to verify the first certificate (untrusted)"), "{said}");
+        let expired = ca.client_with(version, &ca.issue_expired(&["client"]));
+        assert!(says(expired).contains("client=certificate has expired"));
+        let old = ca.client_with(version, &ca.issue_version1("client"));
+        assert!(says(old).contains("client=ok"), "a certificate of X.509 version 1");
+    }
+}
+
+#[test]
+fn plain_http_on_a_tls_port_is_handed_on_marked() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&a])], &[&a]);
+    let mut socket = std::net::TcpStream::connect(bed.address).unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("plain_on_tls=true read=GET /"), "{answer}");
+}
+
+#[test]
+fn a_challenge_is_answered_to_whoever_offers_its_protocol_alone() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let proof = ca.issue(&["a.example"], Kind::P256);
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&a])], &[&a]);
+    let config = |alpn: &[&[u8]]| {
+        let mut config = (*ca.client()).clone();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.into()
+    };
+    let refused = connect(&bed, config(&[b"acme-tls/1"]), "a.example").unwrap().hello().unwrap_err();
+    assert!(refused.to_string().contains("NoApplicationProtocol"), "{refused}");
+    bed.challenge("a.example", &proof);
+    let mut client = connect(&bed, config(&[b"acme-tls/1"]), "A.example").unwrap();
+    assert_eq!(client.hello().unwrap_or_default(), "", "the connection ends after the handshake");
+    assert_eq!(client.leaf(), proof.leaf());
+    let mut browser = connect(&bed, config(&[b"acme-tls/1", b"http/1.1"]), "a.example").unwrap();
+    assert!(browser.hello().unwrap().contains("alpn=http/1.1"));
+    assert_eq!(browser.leaf(), a.leaf());
+}
+
+#[test]
+fn http2_is_offered_only_where_it_is_on() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example", "b.example"], Kind::P256);
+    let mut two = server(1, &["b.example"], &[&a]);
+    two.http2 = true;
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&a]), two], &[&a]);
+    let mut config = (*ca.client()).clone();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let config = std::sync::Arc::new(config);
+    let says = |name| connect(&bed, config.clone(), name).unwrap().hello().unwrap();
+    assert!(says("a.example").contains("alpn=http/1.1"));
+    assert!(says("b.example").contains("alpn=h2"));
+    assert_eq!(bed.terms.configurations(), 2);
+}
+
+#[test]
+fn hostile_beginnings_end_the_connection_and_nothing_else() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&a])], &[&a]);
+    let huge = [&b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03"[..], &[0; 5000]].concat();
+    for bytes in [
+        &b"\x16"[..],
+        b"\x16\x03\x01\xff\xff",
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+        b"\x80\x2e\x01\x00\x02",
+        b"\x16\x03\x01\x00\x00",
+        b"\x15\x03\x01\x00\x02\x02\x28",
+        &huge,
+    ] {
+        let mut socket = std::net::TcpStream::connect(bed.address).unwrap();
+        socket.write_all(bytes).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = socket.read_to_end(&mut Vec::new());
+    }
+    assert!(shown(&bed, &ca, "a.example").starts_with("a.example"));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_hurts_only_its_own_server() {
+    let ca = TestCa::new();
+    let (a, b) = (ca.issue(&["a.example"], Kind::P256), ca.issue(&["b.example"], Kind::P256));
+    std::fs::write(&b.files().key, "junk").unwrap();
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&a]), server(1, &["b.example"], &[&b])], &[]);
+    let faults = bed.load_files();
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].starts_with("cannot load certificate key \""), "{faults:?}");
+    assert!(shown(&bed, &ca, "a.example").starts_with("a.example"));
+    assert!(shown(&bed, &ca, "b.example").starts_with("placeholder.invalid"));
+    // A mended file takes over; a worse one is held back.
+    b.write();
+    let names: Vec<Identifier> = vec!["b.example".parse().unwrap()];
+    assert!(bed.reload(&b, &names).starts_with("Installed"));
+    assert!(bed.reload(&b, &names).starts_with("Same"));
+    ca.issue_expired(&["b.example"]).write_to(&b.files());
+    assert!(bed.reload(&b, &names).starts_with("HeldBack(Expired"));
+    assert!(shown(&bed, &ca, "b.example").starts_with("b.example"));
+    assert!(matches!(b.source(), CertificateSource::File(_)));
+}
