@@ -10,19 +10,17 @@ use super::drain::Drain;
 use super::wire::{Upgraded, Wire};
 use crate::http::message::{Finish, Sent, Service, Tunnel};
 use crate::net::connection::Connection;
-use bytes::BytesMut;
 use std::future::poll_fn;
 use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-/// Serves `io` until it ends. `read`: what has been read of it already.
-pub(super) async fn serve<I, S>(io: I, read: BytesMut, connection: Rc<Connection>, service: Rc<S>, drain: Rc<Drain>)
+/// Serves the client behind `wire` until it ends.
+pub(super) async fn serve<I, S>(wire: Rc<Wire<I>>, connection: Rc<Connection>, service: Rc<S>, drain: Rc<Drain>)
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service,
 {
-    let wire = Wire::new(io, read);
     let Some(terms) = Terms::of(&connection) else { return };
     let (mut until, lingering) = (connection.accepted + terms.header_timeout, terms.lingering);
     loop {
