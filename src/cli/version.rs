@@ -113,7 +113,11 @@ Beside nginx's:
 }
 
 fn configure(layout: &Layout) -> String {
-    let mut text = format!(" --prefix={} --conf-path={}", layout.prefix.display(), layout.conf.display());
+    let mut text = format!(
+        " --prefix={} --conf-path={}",
+        layout.prefix.to_string_lossy().trim_end_matches('/'),
+        layout.conf.display()
+    );
     if let Some(path) = &layout.error_log {
         let _ = write!(text, " --error-log-path={}", path.display());
     }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::conf;
 use crate::conf::complaint::{Complaint, Level, SourceFile};
+use crate::conf::load::{Defaults, Options};
 use crate::conf::world::World;
-use crate::plan::Plan;
+use crate::plan::{Plan, log};
 
+use super::errorlog::ErrorLogs;
 use super::layout::Layout;
 use super::tape::{Recorder, Tape};
 
@@ -21,6 +24,8 @@ pub enum Wish {
         layout: Layout,
         /// `-g`.
         directives: Option<String>,
+        /// `-t --offline`.
+        offline: bool,
     },
     /// `semper example.com=127.0.0.1:3000 …`.
     Quick(super::quick::Quick),
@@ -87,7 +92,7 @@ impl Wish {
 
     fn plan(&self, world: &dyn World) -> Result<Loaded, Broken> {
         match self {
-            Wish::Conf { layout, directives } => from_conf(layout, directives.as_deref(), world),
+            Wish::Conf { layout, directives, offline } => from_conf(layout, directives.clone(), *offline, world),
             Wish::Quick(quick) => Ok(Loaded {
                 plan: Arc::new(quick.plan()),
                 complaints: Vec::new(),
@@ -108,7 +113,51 @@ impl Source {
     }
 }
 
-fn from_conf(layout: &Layout, directives: Option<&str>, world: &dyn World) -> Result<Loaded, Broken> {
-    let _ = (layout, directives, world);
-    Err(Broken { complaints: vec![Complaint::placeless("configuration files cannot be read yet")], files: Vec::new() })
+/// Says what was found, in the order in which it was found.
+pub fn report(complaints: &[Complaint], logs: &ErrorLogs) {
+    for complaint in complaints {
+        let level = match complaint.level {
+            Level::Warn => log::Level::Warn,
+            Level::Emerg => log::Level::Emerg,
+        };
+        logs.line(level, None, &words(complaint));
+    }
+}
+
+/// What stopped it, in one line.
+pub fn last_words(broken: &Broken) -> String {
+    broken.complaints.last().map_or_else(|| "there is no plan".to_owned(), words)
+}
+
+fn words(complaint: &Complaint) -> String {
+    match &complaint.place {
+        Some(place) => format!("{} in {place}", complaint.text),
+        None => complaint.text.clone(),
+    }
+}
+
+fn from_conf(layout: &Layout, directives: Option<String>, offline: bool, world: &dyn World) -> Result<Loaded, Broken> {
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let debian = *layout == Layout { conf: layout.conf.clone(), ..Layout::debian() };
+    let options = Options {
+        path: layout.conf.clone(),
+        prefix: layout.prefix.clone(),
+        conf_prefix: layout.conf_prefix.clone(),
+        command_line: directives,
+        error_log: layout.error_log.as_deref().map_or_else(|| Some("stderr".to_owned()), |path| Some(text(path))),
+        offline,
+        defaults: Defaults {
+            pid: text(&layout.pid),
+            error_log: layout.error_log.as_deref().map_or_else(|| "stderr".to_owned(), text),
+            access_log: text(&layout.access_log),
+            client_body_temp: text(&layout.temp.join(if debian { "body" } else { "client_body_temp" })),
+            proxy_temp: text(&layout.temp.join(if debian { "proxy" } else { "proxy_temp" })),
+            state_path: text(&layout.state),
+            user: if debian { "www-data" } else { "nobody" }.to_owned(),
+        },
+    };
+    let conf::load::Loaded { plan, complaints, files, notes } = conf::load::load(world, &options);
+    let Some(plan) = plan else { return Err(Broken { complaints, files }) };
+    let ignored = notes.into_iter().filter_map(|note| Some((note.directive, note.why?.to_owned()))).collect();
+    Ok(Loaded { plan: Arc::new(plan), complaints, ignored, files })
 }

@@ -2,6 +2,7 @@
 //! real clock and the real dice.
 
 pub mod channel;
+pub mod child;
 pub mod clock;
 pub mod errand;
 pub mod errorlog;
@@ -9,10 +10,19 @@ pub mod keeper;
 pub mod keepers;
 pub mod layout;
 pub mod load;
+pub mod master;
+pub mod named;
 pub mod orders;
+pub mod pidfile;
 pub mod quick;
 pub mod rights;
 pub mod secrets;
+pub mod servant;
+pub mod server;
+pub mod signals;
 pub mod sockets;
+pub mod start;
 pub mod tape;
+pub mod upgrade;
+pub mod worker;
 pub mod world;

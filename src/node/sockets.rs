@@ -120,8 +120,11 @@ impl Sockets {
         }
     }
 
-    /// Closes all and removes the files of unix sockets.
-    pub fn close_all(&mut self) {
+    /// Closes all and removes the files of unix sockets, unless a successor listens on them too.
+    pub fn close_all(&mut self, successor: bool) {
+        if successor {
+            return self.0.clear();
+        }
         for address in self.0.keys().cloned().collect::<Vec<_>>() {
             self.close(&address);
         }
@@ -134,6 +137,15 @@ impl Sockets {
             // Whoever comes now shall find nothing rather than nobody.
             let _ = std::fs::remove_file(path);
         }
+    }
+
+    /// A duplicate of each.
+    ///
+    /// # Errors
+    /// When the process has too many files open.
+    pub fn copies(&self) -> std::io::Result<BTreeMap<ListenAddress, Vec<OwnedFd>>> {
+        let copy = |sockets: &Vec<OwnedFd>| sockets.iter().map(OwnedFd::try_clone).collect::<std::io::Result<_>>();
+        self.0.iter().map(|(address, sockets)| Ok((address.clone(), copy(sockets)?))).collect()
     }
 
     /// Addresses with the number of their sockets, and all descriptors in that order.

@@ -84,6 +84,11 @@ impl Worker {
         self.present.borrow_mut().plan = plan;
     }
 
+    /// Writes out what access logs hold back (`buffer=`).
+    pub fn flush(&self) {
+        self.writers.flush();
+    }
+
     /// The present time in words.
     pub fn time(&self) -> &Time {
         &self.time

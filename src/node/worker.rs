@@ -1,0 +1,140 @@
+//! What does one worker thread do? Accepts on its own sockets and serves its connections, all on one runtime of its own,
+//! by the plan that is in force. Told what to do over a channel; shares nothing on the path of a request but snapshots.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::http::conn::{self, Drain};
+use crate::http::serve::{Parts, Worker as Service};
+use crate::net::accept::{self, Listening};
+use crate::net::terms::Terms;
+use crate::plan::listener::ListenAddress;
+
+/// How often a draining worker looks whether its last connection has gone.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Command {
+    /// The plan in [`Terms`] is a new one; hold `connections` at most.
+    Replace {
+        /// `worker_connections`.
+        connections: usize,
+    },
+    /// Accept on these sockets and on no others; the number tells sockets of one address apart.
+    Listen(Vec<(ListenAddress, usize, OwnedFd)>),
+    /// Write out what logs hold back, and forget closed files.
+    Flush,
+    /// Accept no more, finish what is under way, end.
+    Drain,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    commands: mpsc::UnboundedSender<Command>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts a worker thread that has no sockets yet.
+    ///
+    /// # Errors
+    /// When the system has no room for a thread or its runtime.
+    pub fn start(parts: Parts, terms: Arc<ArcSwap<Terms>>) -> io::Result<Worker> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(format!("worker {}", parts.number)).spawn(move || {
+            let local = LocalSet::new();
+            local.block_on(&runtime, run(parts, terms, inbox));
+        })?;
+        Ok(Worker { commands, thread })
+    }
+
+    /// Tells it something. A worker that has ended hears nothing.
+    pub fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+type Loops = BTreeMap<(ListenAddress, usize), oneshot::Sender<()>>;
+
+async fn run(parts: Parts, terms: Arc<ArcSwap<Terms>>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+    let counts = parts.counts[parts.number % parts.counts.len()].clone();
+    let (service, places) = {
+        let now = terms.load();
+        let service = Service::new(parts, now.plan.clone(), now.epoch);
+        (service, accept::Worker::new(now.plan.process.worker_connections, counts))
+    };
+    let drain = Drain::new();
+    let mut loops = Loops::new();
+    while let Some(command) = inbox.recv().await {
+        match command {
+            Command::Replace { connections } => {
+                let now = terms.load();
+                places.set_limit(connections);
+                service.replace(now.plan.clone(), now.epoch);
+            }
+            Command::Listen(sockets) => {
+                listen(&mut loops, sockets, &terms, &places, &service, &drain);
+            }
+            Command::Flush => service.flush(),
+            Command::Drain => break,
+        }
+    }
+    loops.clear();
+    drain.begin();
+    while places.open() > 0 {
+        tokio::time::sleep(GLANCE).await;
+    }
+    service.flush();
+}
+
+/// Starts loops on sockets that are new and stops those that are not among `sockets`.
+fn listen(
+    loops: &mut Loops,
+    sockets: Vec<(ListenAddress, usize, OwnedFd)>,
+    terms: &Arc<ArcSwap<Terms>>,
+    places: &Rc<accept::Worker>,
+    service: &Rc<Service>,
+    drain: &Rc<Drain>,
+) {
+    let mut kept = Loops::new();
+    for (address, number, socket) in sockets {
+        let name = (address.clone(), number);
+        if let Some(running) = loops.remove(&name) {
+            kept.insert(name, running);
+            continue;
+        }
+        let listening = match Listening::new(address, socket) {
+            Ok(listening) => listening,
+            Err(error) => {
+                tracing::error!(level = "alert", "a listening socket cannot be used: {error}");
+                continue;
+            }
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (service, drain) = (Rc::new(service.clone()), drain.clone());
+        let serve = move |stream, connection| conn::serve(stream, connection, service.clone(), drain.clone());
+        tokio::task::spawn_local(accept::run(listening, terms.clone(), places.clone(), serve, async move {
+            // Either way of ending means the same.
+            let _ = stopped.await;
+        }));
+        kept.insert(name, stop);
+    }
+    *loops = kept;
+}
