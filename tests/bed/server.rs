@@ -172,7 +172,19 @@ impl Server {
 
     /// Starts `binary` on `site` with more arguments and environment, and waits until it listens.
     pub fn start_with(binary: &Path, site: &Site, arguments: &[&str], environment: &[(&str, &str)]) -> Server {
-        let mut command = Command::new(binary);
+        Server::start_inside(&[], binary, site, arguments, environment)
+    }
+
+    /// The same through `wrapper`, a program with arguments that replaces itself by what stands behind it.
+    pub fn start_inside(
+        wrapper: &[&str],
+        binary: &Path,
+        site: &Site,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Server {
+        let mut command = Command::new(wrapper.first().map_or(binary.as_os_str(), |program| program.as_ref()));
+        command.args(wrapper.iter().skip(1)).args((!wrapper.is_empty()).then_some(binary));
         command.arg("-p").arg(site.dir()).arg("-c").arg(site.conf()).arg("-e").arg(site.dir().join("error.log"));
         command.args(["-g", "daemon off;"]).args(arguments).envs(environment.iter().copied());
         let _ = std::fs::remove_file(site.dir().join("pid"));
