@@ -16,6 +16,7 @@ mod hostile;
 mod locations;
 mod logging;
 mod maps;
+mod messages;
 mod proxy;
 mod rewrite;
 mod statics;
