@@ -165,7 +165,11 @@ impl<'w> Reader<'w> {
         match row.outcome {
             Outcome::Honoured => {}
             Outcome::Ignored { why } => {
-                self.warn(format!("\"{}\" is ignored: {why}", row.name), &directive.place);
+                let text = match why.starts_with("obsolete,") {
+                    true => format!("the \"{}\" directive is {why}", row.name),
+                    false => format!("\"{}\" is ignored: {why}", row.name),
+                };
+                self.warn(text, &directive.place);
                 self.ignored.push((row.name, why, directive.place.clone()));
             }
             Outcome::NotYet if directive.args.len() == 1 && directive.args[0].eq_ignore_ascii_case("off") => {}

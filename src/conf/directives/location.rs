@@ -261,6 +261,7 @@ impl Builder<'_, '_> {
     /// nginx's words for what it checks when levels are merged.
     pub fn location(&mut self, draft: Draft, above: Above<'_>) -> Result<Arc<Location>, Complaint> {
         let chain = Chain { said: &draft.said, above: above.chain };
+        proxy_pass::check(chain, &self.end)?;
         let settings = match above.settings {
             Some(settings) if draft.said.is_silent() => Arc::clone(settings),
             _ => Arc::new(settings(chain, self.reader)),

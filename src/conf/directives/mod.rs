@@ -23,6 +23,7 @@ pub mod rewrite;
 pub mod server;
 pub mod ssl;
 pub mod stream;
+pub mod unheeded;
 pub mod upstream;
 
 use std::collections::{HashMap, HashSet};
@@ -161,7 +162,10 @@ impl Said {
             "keepalive_timeout" => client::keepalive(self, directive),
             "resolver" => resolver::take(self, reader, directive),
             name if name.starts_with("proxy_") => proxy::take(self, reader, row, directive),
-            _ => self.generic(reader, row, directive),
+            _ => {
+                unheeded::check(reader, directive)?;
+                self.generic(reader, row, directive)
+            }
         }
     }
 

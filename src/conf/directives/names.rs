@@ -113,6 +113,8 @@ pub fn table(
                 continue;
             }
             let added = match wildcard(&name.text) {
+                // nginx builds no table, and looks at no name, where one server stands alone.
+                Err(BadWildcard) if servers.len() == 1 => true,
                 Err(BadWildcard) => {
                     let text = format!("invalid server name or wildcard \"{}\" on {address}", name.text);
                     return Err(Complaint::placeless(text));

@@ -67,6 +67,8 @@ impl Scope for MainDraft {
                 self.named.push(acme::named(reader, directive)?);
                 Ok(())
             }
+            "acme_issuer" => acme::issuer(reader, directive),
+            "acme_shared_zone" => Ok(()),
             "user" => self.user(reader, row, directive),
             "worker_processes" => self.workers(directive),
             "env" => {
@@ -96,7 +98,7 @@ impl Scope for Events {
             return Err(directive_is(directive, "is duplicate"));
         }
         if row.name == "worker_connections" && value::number(&directive.args[0]).is_none() {
-            let text = format!("invalid number \"{}\" in \"worker_connections\" directive", directive.args[0]);
+            let text = format!("invalid number \"{}\"", directive.args[0]);
             return Err(Complaint::emerg(text, &directive.place));
         }
         if row.name == "use" && !["epoll", "select", "poll"].contains(&&*directive.args[0]) {

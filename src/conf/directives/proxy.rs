@@ -74,7 +74,10 @@ pub fn take(
             }
             Ok(())
         }
-        _ => said.generic(reader, row, directive),
+        _ => {
+            super::unheeded::check(reader, directive)?;
+            said.generic(reader, row, directive)
+        }
     }
 }
 

@@ -101,14 +101,8 @@ pub fn build(
     reader: &mut Reader<'_>,
     end: &Place,
 ) -> Result<Proxy, Complaint> {
-    let page = 4096;
     let minute = Duration::from_secs(60);
-    let buffer_size = chain.size("proxy_buffer_size", page);
-    let buffers = chain.find(|said| said.level.buffers("proxy_buffers")).unwrap_or((8, page));
-    let largest = buffer_size.max(buffers.1);
-    let busy_buffers = chain.size("proxy_busy_buffers_size", largest.saturating_mul(2));
-    let max_temp_file = chain.number("proxy_max_temp_file_size", 1 << 30);
-    check_buffers(buffers, largest, busy_buffers, max_temp_file, chain, end)?;
+    let Buffers { size: buffer_size, all: buffers, busy: busy_buffers, max_temp_file } = buffers(chain);
     let list = |name: &str| chain.find(|said| said.level.words(name)).unwrap_or_default();
     let tls = if pass.tls { Some(Arc::new(ssl::upstream(chain, reader, end)?)) } else { None };
     Ok(Proxy {
@@ -152,25 +146,56 @@ pub fn build(
     })
 }
 
-fn check_buffers(
-    buffers: (usize, usize),
-    largest: usize,
+/// The sizes of buffers, as a chain says them.
+struct Buffers {
+    size: usize,
+    all: (usize, usize),
     busy: usize,
     max_temp_file: u64,
-    chain: Chain<'_>,
-    end: &Place,
-) -> Result<(), Complaint> {
+}
+
+impl Buffers {
+    fn largest(&self) -> usize {
+        self.size.max(self.all.1)
+    }
+}
+
+fn buffers(chain: Chain<'_>) -> Buffers {
+    let page = 4096;
+    let size = chain.size("proxy_buffer_size", page);
+    let all = chain.find(|said| said.level.buffers("proxy_buffers")).unwrap_or((8, page));
+    let busy = chain.size("proxy_busy_buffers_size", size.max(all.1).saturating_mul(2));
+    Buffers { size, all, busy, max_temp_file: chain.number("proxy_max_temp_file_size", 1 << 30) }
+}
+
+/// Whether the sizes of buffers that a level says fit each other and what the levels above say.
+///
+/// # Errors
+/// nginx's words, at the end of `http`.
+pub fn check(chain: Chain<'_>, end: &Place) -> Result<(), Complaint> {
+    let names = [
+        "proxy_buffer_size",
+        "proxy_buffers",
+        "proxy_busy_buffers_size",
+        "proxy_max_temp_file_size",
+        "proxy_temp_file_write_size",
+    ];
+    if !names.iter().any(|name| chain.said.level.has(name)) {
+        return Ok(());
+    }
+    let found = buffers(chain);
+    let largest = found.largest();
     let largest_of = "the maximum of the value of \"proxy_buffer_size\" and one of the \"proxy_buffers\"";
     let write_size = chain.size("proxy_temp_file_write_size", largest.saturating_mul(2));
-    let text = if buffers.0 < 2 {
+    let text = if found.all.0 < 2 {
         "there must be at least 2 \"proxy_buffers\"".to_owned()
-    } else if busy < largest {
+    } else if found.busy < largest {
         format!("\"proxy_busy_buffers_size\" must be equal to or greater than {largest_of}")
-    } else if busy > (buffers.0 - 1).saturating_mul(buffers.1) {
+    } else if found.busy > (found.all.0 - 1).saturating_mul(found.all.1) {
         "\"proxy_busy_buffers_size\" must be less than the size of all \"proxy_buffers\" minus one buffer".to_owned()
     } else if write_size < largest {
         format!("\"proxy_temp_file_write_size\" must be equal to or greater than {largest_of}")
-    } else if max_temp_file != 0 && clamp(max_temp_file) < largest {
+    } else if found.max_temp_file != 0 && clamp(found.max_temp_file) < largest {
         format!(
             "\"proxy_max_temp_file_size\" must be equal to zero to disable temporary files usage or must be equal to \
              or greater than {largest_of}"

@@ -15,7 +15,7 @@ use super::location::{self, Above, Builder, Draft};
 use super::names::{self, Name};
 use super::rewrite::{self, Step};
 use super::ssl::{self, Certificates};
-use super::{Chain, Said, Spot, client, listen, settings};
+use super::{Chain, Said, Spot, client, listen, proxy_pass, settings};
 
 /// A server that was read and has not inherited anything yet.
 #[derive(Debug)]
@@ -122,6 +122,7 @@ pub fn build(
         if draft.said.is_silent() { Arc::clone(http_settings) } else { Arc::new(settings(chain, builder.reader)) };
     let head = client::head(chain);
     client::check_head(&head, chain, &builder.end)?;
+    proxy_pass::check(chain, &builder.end)?;
     let above =
         Above { chain: Some(&chain), settings: Some(&settings), pass: None, stub_status: false, internal: false };
     let script = builder.script(draft.script, above)?;

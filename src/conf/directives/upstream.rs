@@ -325,12 +325,12 @@ pub fn finish(reader: &mut Reader<'_>, has_resolver: bool) -> Result<(), Complai
 fn explicit(name: &str, place: &Place, group: Group, has_resolver: bool) -> Result<Upstream, Complaint> {
     if group.resolves {
         let file = format!("upstream \"{name}\" in {place}");
-        if !has_resolver {
-            let text = format!("no resolver defined to resolve names at run time in {file}");
-            return Err(Complaint::placeless(text));
-        }
         if group.zone.is_none() {
             let text = format!("resolving names at run time requires {file} to be in shared memory");
+            return Err(Complaint::placeless(text));
+        }
+        if !has_resolver {
+            let text = format!("no resolver defined to resolve names at run time in {file}");
             return Err(Complaint::placeless(text));
         }
     }
