@@ -2,10 +2,16 @@
 //! No I/O, no clock.
 
 pub mod access;
+pub mod conditional;
 pub mod date;
 pub mod escape;
+pub mod expires;
+pub mod gzip;
+pub mod locations;
 pub mod map;
 pub mod names;
 pub mod query;
+pub mod ranges;
+pub mod script;
 pub mod uri;
 pub mod values;
