@@ -33,6 +33,10 @@ pub struct Answer {
     pub ranges: bool,
     /// Made by the page of an error or redirect: `error_page`s had their turn.
     pub special: bool,
+    /// `Vary: Accept-Encoding` is sent (`gzip_vary`).
+    pub vary: bool,
+    /// No field of the configuration is added (answers to certificate authorities).
+    pub bare: bool,
     /// With 101: takes the connection over.
     pub tunnel: Option<Box<dyn Tunnel>>,
     /// Close the connection after this.

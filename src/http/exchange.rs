@@ -93,6 +93,10 @@ pub struct Exchange {
     pub valid_unparsed_uri: bool,
     /// The URI still begins with the location's prefix: `proxy_pass` with a URI part replaces it.
     pub valid_location: bool,
+    /// A rewrite wants the location to be looked for again.
+    pub(super) uri_changed: bool,
+    /// Bytes of the prefix by which the location was found; `None`: by a regular expression.
+    pub located: Option<usize>,
     /// An internal redirect or rewrite took place: `internal` locations are open.
     pub internal: bool,
     /// Rewrites and internal redirects that are still allowed.
@@ -115,6 +119,8 @@ pub struct Exchange {
     pub upstream: Rc<Upstreamed>,
     /// How the answer looks to variables.
     pub shown: Shown,
+    /// The connection is closed after the answer.
+    pub ends_connection: bool,
     pub(super) request_id: Cell<Option<[u8; 32]>>,
     pub(super) body: Body,
     /// `$server_name` after the plan was let go.
@@ -149,6 +155,8 @@ impl Exchange {
             escapes: uri.escapes,
             valid_unparsed_uri: true,
             valid_location: true,
+            uri_changed: false,
+            located: Some(0),
             internal: false,
             changes_left: 11,
             error_page: false,
@@ -160,6 +168,7 @@ impl Exchange {
             limit_rate: None,
             upstream: Rc::default(),
             shown: Shown::default(),
+            ends_connection: false,
             request_id: Cell::new(None),
             body,
             kept_name: Bytes::new(),
@@ -195,6 +204,14 @@ impl Exchange {
         self.settings = location.settings.clone();
         if let Some(standing) = &mut self.standing {
             standing.location = location;
+        }
+    }
+
+    /// Moves the request back to the server's own level.
+    pub(super) fn stand_at_server(&mut self) {
+        if let Some(root) = self.server().map(|server| server.root.clone()) {
+            self.located = Some(0);
+            self.enter(root);
         }
     }
 

@@ -4,7 +4,7 @@ use super::client_certificate;
 use super::exchange::Exchange;
 use super::upstreamed::append_time;
 use crate::net::connection::Endpoint;
-use crate::plan::location::{Handler, LocationKind};
+use crate::plan::location::Handler;
 use crate::plan::template::Builtin;
 use crate::route::query;
 use bytes::Bytes;
@@ -220,21 +220,12 @@ impl Exchange {
         if !self.valid_location {
             return None;
         }
-        match self.alias_prefix() {
+        match self.located {
             Some(prefix) => path.extend_from_slice(self.uri.get(prefix..)?),
             None if self.add_uri_to_alias => path.extend_from_slice(&self.uri),
             None => {}
         }
         Some((path, root))
-    }
-
-    /// The bytes of the URI that `alias` replaces; `None` in a location given by a regular expression: all of it.
-    pub fn alias_prefix(&self) -> Option<usize> {
-        let location = self.location()?;
-        match location.kind {
-            LocationKind::Regex(..) => None,
-            _ => Some(location.name.len()),
-        }
     }
 
     fn proxied_end(

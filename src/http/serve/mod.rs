@@ -1,11 +1,26 @@
 //! How is a request answered? [`Worker`] takes a request through nginx's phases: server rewrite, location, rewrite,
 //! access, try_files, content, error pages, response filters, log. One worker for each thread; holds no sockets.
 
+mod access;
+mod autoindex;
+mod choose;
+mod content;
+mod files;
+mod filters;
+mod gzip;
+mod index;
 pub mod limit;
+mod log;
 pub mod pages;
+mod password;
+mod phases;
+mod ranges;
+mod scene;
+mod special;
+mod ticket;
 pub mod time;
+mod try_files;
 
-use super::exchange::Exchange;
 use super::message::{Malformed, Request, Response, Service};
 use crate::clock::{Clock, Dice};
 use crate::net::accept::Counts;
@@ -13,7 +28,6 @@ use crate::net::connection::Connection;
 use crate::net::log::{LogFiles, Writers};
 use crate::net::opener::Opener;
 use crate::plan::Plan;
-use crate::plan::log::Level;
 use crate::zone::challenges::Challenges;
 use crate::zone::stats::Stats;
 use bytes::Bytes;
@@ -50,16 +64,13 @@ pub struct Parts {
 pub struct Worker {
     /// What it is made of.
     pub parts: Parts,
-    present: RefCell<Present>,
-    time: Time,
-    writers: Writers,
-    line: RefCell<Vec<u8>>,
-    pid: u32,
+    plan: RefCell<Arc<Plan>>,
     epoch: Cell<u64>,
-}
-
-struct Present {
-    plan: Arc<Plan>,
+    time: Time,
+    logs: log::Logs,
+    pid: u32,
+    thread: i32,
+    number: Cell<u64>,
 }
 
 impl fmt::Debug for Worker {
@@ -69,19 +80,27 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// A worker that answers by `plan`.
+    /// A worker that answers by `plan`. Made on the thread where it works, within its `LocalSet`.
     pub fn new(parts: Parts, plan: Arc<Plan>, epoch: u64) -> Rc<Worker> {
         let time = Time::new(parts.clock.clone());
-        let writers = Writers::new(parts.logs.clone(), parts.hostname.clone());
-        let present = RefCell::new(Present { plan });
-        let (line, pid, epoch) = (RefCell::default(), std::process::id(), Cell::new(epoch));
-        Rc::new(Worker { parts, present, time, writers, line, pid, epoch })
+        let logs = log::Logs::new(Writers::new(parts.logs.clone(), parts.hostname.clone()));
+        let pid = std::process::id();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        let (plan, epoch, number) = (RefCell::new(plan), Cell::new(epoch), Cell::new(0));
+        Rc::new(Worker { parts, plan, epoch, time, logs, pid, thread, number })
     }
 
-    /// Answers by a newer plan from the next request on.
+    /// Answers by a newer plan from the next request of each connection on.
     pub fn replace(&self, plan: Arc<Plan>, epoch: u64) {
         self.epoch.set(epoch);
-        self.present.borrow_mut().plan = plan;
+        drop(self.plan.replace(plan));
+        self.logs.forget_unused();
+    }
+
+    /// A number that no other answer of this worker has: boundaries.
+    fn next_number(&self) -> u64 {
+        self.number.set(self.number.get() + 1);
+        self.number.get()
     }
 
     /// Writes out what access logs hold back (`buffer=`).
@@ -106,17 +125,6 @@ impl Worker {
         let waiting = active.saturating_sub(reading + writing);
         Connections { active, accepted, handled, requests: requests.requests, reading, writing, waiting }
     }
-
-    /// Writes a line to the error log, with the context of `exchange`.
-    pub(super) fn note(
-        &self,
-        exchange: &Exchange,
-        level: Level,
-        text: fmt::Arguments<'_>,
-        upstream: Option<&dyn fmt::Display>,
-    ) {
-        let _ = (exchange, level, text, upstream);
-    }
 }
 
 /// What `stub_status` shows.
@@ -140,12 +148,24 @@ pub struct Connections {
 
 impl Service for Rc<Worker> {
     async fn call(&self, request: Request) -> Response {
-        let _ = request;
-        std::future::pending().await
+        let (mut ticket, chosen) = ticket::Ticket::new(self.clone(), request);
+        let mut answer = match chosen {
+            Ok(()) => phases::answer(&mut ticket.exchange).await,
+            Err(status) => phases::refused(&mut ticket.exchange, status).await,
+        };
+        answer.close |= ticket.closing;
+        ticket.respond(answer)
     }
 
     async fn refuse(&self, malformed: Malformed, connection: Rc<Connection>) -> Response {
-        let _ = (malformed, connection);
-        std::future::pending().await
+        let Malformed { status, reason, .. } = malformed;
+        let (mut ticket, _) = ticket::Ticket::new(self.clone(), ticket::request_of(malformed, connection));
+        ticket.exchange.note(crate::plan::log::Level::Info, reason);
+        if status == 0 {
+            return ticket.silence(400);
+        }
+        let mut answer = phases::refused(&mut ticket.exchange, status).await;
+        answer.close = true;
+        ticket.respond(answer)
     }
 }
