@@ -187,11 +187,6 @@ impl Worker {
         }
         log.write(level, &String::from_utf8_lossy(&self.time().error()), &line);
     }
-
-    /// Writes out what is buffered and finds every log file again; after [`crate::net::log::LogFiles::reopen`], at the end.
-    pub fn flush_logs(&self) {
-        self.logs.writers.flush();
-    }
 }
 
 #[cfg(test)]

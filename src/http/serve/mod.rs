@@ -105,7 +105,7 @@ impl Worker {
 
     /// Writes out what access logs hold back (`buffer=`).
     pub fn flush(&self) {
-        self.writers.flush();
+        self.logs.writers.flush();
     }
 
     /// The present time in words.
@@ -158,7 +158,7 @@ impl Service for Rc<Worker> {
     }
 
     async fn refuse(&self, malformed: Malformed, connection: Rc<Connection>) -> Response {
-        let Malformed { status, reason, .. } = malformed;
+        let (status, reason) = (malformed.status, malformed.reason.clone());
         let (mut ticket, _) = ticket::Ticket::new(self.clone(), ticket::request_of(malformed, connection));
         ticket.exchange.note(crate::plan::log::Level::Info, reason);
         if status == 0 {
