@@ -226,3 +226,106 @@ fn a_file_that_cannot_be_used_hurts_only_its_own_server() {
     assert!(shown(&bed, &ca, "b.example").starts_with("b.example"));
     assert!(matches!(b.source(), CertificateSource::File(_)));
 }
+
+mod upstream {
+    //! Towards upstreams: what is verified, what is shown, what is resumed.
+    use super::tls_bed::{Bed, Kind, TestCa, server};
+    use semper::net::dial::{Target, UpstreamTlsConfigs, dial};
+    use semper::plan::tls::{ServerTls, TlsProtocol, UpstreamTls, VerifyClient};
+    use semper::plan::upstream::UpstreamAddress;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn settings() -> UpstreamTls {
+        UpstreamTls {
+            server_name: true,
+            name: semper::plan::template::Template::default(),
+            verify: false,
+            verify_depth: 1,
+            trusted_certificate: None,
+            crl: None,
+            certificate: None,
+            session_reuse: true,
+            protocol: TlsProtocol::default(),
+        }
+    }
+
+    /// What the server said of the connection, or why there is none.
+    fn ask(bed: &Bed, tls: &UpstreamTls, name: &str) -> String {
+        let config = bed.tls().config(&Arc::new(tls.clone()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let address = UpstreamAddress::Tcp(bed.address);
+            let timeout = Duration::from_secs(5);
+            let tls = Some((&config, name.as_bytes()));
+            let target = Target { address: &address, timeout, keepalive: false, bind: None, tls };
+            let mut stream = match dial(target).await {
+                Ok(stream) => stream,
+                Err(error) => return error.to_string(),
+            };
+            stream.write_all(b"x").await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        })
+    }
+
+    #[test]
+    fn nothing_is_verified_unless_asked_for_and_then_chain_name_and_date() {
+        let (ca, stranger) = (TestCa::new(), TestCa::new());
+        let a = ca.issue(&["a.example"], Kind::P256);
+        let bed = Bed::new(vec![server(0, &["a.example"], &[&a])], &[&a]);
+        let on = |ca: &TestCa| UpstreamTls { verify: true, trusted_certificate: Some(ca.file()), ..settings() };
+        assert!(ask(&bed, &settings(), "other.example").contains("sni=other.example"));
+        assert!(ask(&bed, &on(&ca), "a.example").contains("sni=a.example"));
+        assert_eq!(
+            ask(&bed, &on(&ca), "b.example"),
+            "upstream SSL certificate does not match \"b.example\" while SSL handshaking to upstream"
+        );
+        assert_eq!(
+            ask(&bed, &on(&stranger), "a.example"),
+            "upstream SSL certificate verify error: (21:unable to verify the first certificate) while SSL handshaking \
+             to upstream"
+        );
+        let nobody = UpstreamTls { verify: true, trusted_certificate: Some("/does/not/exist".into()), ..settings() };
+        assert!(ask(&bed, &nobody, "a.example").contains("verify error"), "a missing file lets nobody in");
+        bed.install(&a, &ca.issue_expired(&["a.example"]));
+        let fresh = UpstreamTls { session_reuse: false, ..on(&ca) };
+        assert!(ask(&bed, &fresh, "a.example").contains("(10:certificate has expired)"));
+    }
+
+    #[test]
+    fn sni_is_sent_and_sessions_are_reused_as_told() {
+        let ca = TestCa::new();
+        let a = ca.issue(&["a.example"], Kind::P256);
+        let bed = Bed::new(vec![server(0, &["a.example"], &[&a])], &[&a]);
+        let silent = UpstreamTls { server_name: false, ..settings() };
+        assert!(ask(&bed, &silent, "a.example").contains("sni=- "));
+        assert!(ask(&bed, &settings(), "a.example").contains("resumed=false"));
+        assert!(ask(&bed, &settings(), "a.example").contains("resumed=true"));
+        let fresh = UpstreamTls { session_reuse: false, ..settings() };
+        for _ in 0..2 {
+            assert!(ask(&bed, &fresh, "a.example").contains("resumed=false"));
+        }
+        let old = UpstreamTls { protocol: TlsProtocol { tls13: false, ..TlsProtocol::default() }, ..settings() };
+        assert!(ask(&bed, &old, "a.example").contains("protocol=TLSv1.2"));
+    }
+
+    #[test]
+    fn our_certificate_is_shown_and_swapped_without_a_new_plan() {
+        let ca = TestCa::new();
+        let (a, own) = (ca.issue(&["a.example"], Kind::P256), ca.issue(&["proxy"], Kind::P256));
+        let mut strict = server(0, &["a.example"], &[&a]);
+        let tls = strict.tls.as_ref().unwrap().as_ref().clone();
+        strict.tls =
+            Some(ServerTls { verify_client: VerifyClient::On, client_certificate: Some(ca.file()), ..tls }.into());
+        let bed = Bed::new(vec![strict], &[&a]);
+        let with = UpstreamTls { certificate: Some(own.files()), session_reuse: false, ..settings() };
+        assert!(ask(&bed, &with, "a.example").contains("client=none"), "nothing is held yet");
+        bed.install(&own, &own);
+        assert!(ask(&bed, &with, "a.example").contains("client=ok"));
+        bed.install(&own, &ca.issue_expired(&["proxy"]));
+        assert!(ask(&bed, &with, "a.example").contains("client=certificate has expired"));
+    }
+}

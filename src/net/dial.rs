@@ -65,7 +65,7 @@ pub enum DialError {
     HandshakeClosed,
     /// `proxy_ssl_verify`: the chain does not lead to a trusted root, or is out of date.
     #[error("upstream SSL certificate verify error: ({0}) while SSL handshaking to upstream")]
-    Untrusted(rustls::CertificateError),
+    Untrusted(String),
     /// `proxy_ssl_verify`: it is somebody else's certificate.
     #[error("upstream SSL certificate does not match \"{0}\" while SSL handshaking to upstream")]
     WrongName(String),
@@ -170,7 +170,9 @@ fn handshake_error(error: io::Error, name: &[u8]) -> DialError {
         Some(rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
             DialError::WrongName(String::from_utf8_lossy(name).into_owned())
         }
-        Some(rustls::Error::InvalidCertificate(bad)) => DialError::Untrusted(bad.clone()),
+        // `tls` says it in OpenSSL's number and words.
+        Some(rustls::Error::InvalidCertificate(Bad::Other(words))) => DialError::Untrusted(words.0.to_string()),
+        Some(rustls::Error::InvalidCertificate(bad)) => DialError::Untrusted(bad.to_string()),
         _ => DialError::Handshake(error),
     }
 }

@@ -10,6 +10,7 @@ use super::terms::{AddressTerms, ByName, PlanTls, ServerTerms, SettingsIndex};
 use super::tickets::{TicketKeys, Ticketer};
 use super::trust::Trust;
 use super::trust_files::TrustFiles;
+use super::upstream::Upstreams;
 use crate::clock::Clock;
 use crate::net::files::{ReadFile, content};
 use crate::plan::Plan;
@@ -44,6 +45,7 @@ pub struct Tls {
     trusted: TrustFiles,
     ticket_files: Mutex<HashMap<Box<[PathBuf]>, TicketFiles>>,
     sessions: Mutex<HashMap<[u8; 32], Weak<Sessions>>>,
+    upstreams: Upstreams,
 }
 
 /// The contents of ticket key files, and the keys made from them.
@@ -76,6 +78,7 @@ impl Tls {
             trusted: TrustFiles::default(),
             ticket_files: Mutex::default(),
             sessions: Mutex::default(),
+            upstreams: Upstreams::default(),
         }
     }
 
@@ -86,6 +89,18 @@ impl Tls {
 
     pub(super) fn reader(&self) -> &dyn ReadFile {
         &*self.reader
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(super) fn trust_files(&self) -> &TrustFiles {
+        &self.trusted
+    }
+
+    pub(super) fn upstreams(&self) -> &Upstreams {
+        &self.upstreams
     }
 
     /// Makes the handshake settings of `plan`, and says what of them cannot be used. Reads files: not for workers.

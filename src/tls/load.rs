@@ -3,6 +3,7 @@
 
 use super::build::{Fault, Tls};
 use super::certificates::Held;
+use super::upstream::upstream_tls;
 use crate::cert::gate::{self, FileBytes, Objection, Pair, Replacement, Source};
 use crate::cert::inspect::Leaf;
 use crate::clock::UnixTime;
@@ -64,11 +65,13 @@ pub fn names_in_use(plan: &Plan) -> HashMap<&CertificateSource, Vec<Identifier>>
 }
 
 impl Tls {
-    /// Reads every pair of files that `plan` names and that is not held yet. Keys are loaded when they first sign.
+    /// Reads every pair of files that `plan` names, also for upstreams, and that is not held yet. Keys are loaded when they first sign.
     /// Says which cannot be used: for these servers the placeholder is shown.
     pub fn load_files(&self, plan: &Plan) -> Vec<Fault> {
         let mut faults = Vec::new();
-        for source in names_in_use(plan).into_keys() {
+        let ours = upstream_tls(plan).into_iter().filter_map(|tls| tls.certificate.clone());
+        let ours: Vec<_> = ours.map(CertificateSource::File).collect();
+        for source in names_in_use(plan).into_keys().chain(&ours) {
             let CertificateSource::File(files) = source else { continue };
             if self.certificates().held(source).is_some() {
                 continue;

@@ -11,3 +11,4 @@ pub mod terms;
 pub mod tickets;
 mod trust;
 mod trust_files;
+pub mod upstream;

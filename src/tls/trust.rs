@@ -31,18 +31,19 @@ pub(super) struct Trust {
     revoked: Option<Vec<CertRevocationList<'static>>>,
 }
 
-/// Why a chain was not accepted, in OpenSSL's words (`$ssl_client_verify` shows them).
+/// Why a chain was not accepted, in OpenSSL's number and words (`$ssl_client_verify` shows them).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{words}")]
+#[error("{code}:{words}")]
 pub(super) struct Unverified {
+    pub code: u8,
     pub words: &'static str,
     /// Nobody whom we trust vouches for it; nothing else is wrong.
     pub only_untrusted: bool,
 }
 
 impl Unverified {
-    fn because(words: &'static str) -> Unverified {
-        Unverified { words, only_untrusted: false }
+    fn because(code: u8, words: &'static str) -> Unverified {
+        Unverified { code, words, only_untrusted: false }
     }
 }
 
@@ -90,7 +91,7 @@ impl Trust {
     /// Whether `chain` (leaf first) leads to someone trusted over at most `depth` certificates in between, at `now`.
     pub fn check(&self, chain: &[CertificateDer<'_>], role: Role, depth: u32, now: UnixTime) -> Result<(), Unverified> {
         let (leaf, between) =
-            chain.split_first().ok_or_else(|| Unverified::because("unspecified certificate error"))?;
+            chain.split_first().ok_or_else(|| Unverified::because(1, "unspecified certificate error"))?;
         if self.certificates.contains(leaf) && self.revoked.is_none() {
             return in_force(leaf, now);
         }
@@ -148,7 +149,7 @@ impl Trust {
 
     /// A leaf of version 1, as `openssl x509 -req` wrote them for decades: signed directly by an authority, in force.
     fn version1(&self, leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Unverified> {
-        let broken = || Unverified::because("unspecified certificate error");
+        let broken = || Unverified::because(1, "unspecified certificate error");
         let signed = Signed::read(leaf).ok_or_else(broken)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|_| broken())?;
         let issuer = parsed.issuer().as_raw();
@@ -188,14 +189,14 @@ impl<'a> Signed<'a> {
 }
 
 fn in_force(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Unverified> {
-    let (_, parsed) =
-        x509_parser::parse_x509_certificate(leaf).map_err(|_| Unverified::because("unspecified certificate error"))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(leaf)
+        .map_err(|_| Unverified::because(1, "unspecified certificate error"))?;
     let validity = parsed.validity();
     if now.seconds() < validity.not_before.timestamp() {
-        return Err(Unverified::because("certificate is not yet valid"));
+        return Err(Unverified::because(9, "certificate is not yet valid"));
     }
     if now.seconds() > validity.not_after.timestamp() {
-        return Err(Unverified::because("certificate has expired"));
+        return Err(Unverified::because(10, "certificate has expired"));
     }
     Ok(())
 }
@@ -210,24 +211,26 @@ fn words(error: &Error, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>
         x509_parser::parse_x509_certificate(der)
             .is_ok_and(|(_, cert)| cert.subject().as_raw() == cert.issuer().as_raw())
     };
-    let untrusted = |words| Unverified { words, only_untrusted: true };
+    let untrusted = |code, words| Unverified { code, words, only_untrusted: true };
     match error {
-        Error::UnknownIssuer | Error::CaUsedAsEndEntity if self_issued(leaf) => untrusted("self-signed certificate"),
-        Error::UnknownIssuer if between.iter().any(self_issued) => {
-            untrusted("self-signed certificate in certificate chain")
+        Error::UnknownIssuer | Error::CaUsedAsEndEntity if self_issued(leaf) => {
+            untrusted(18, "self-signed certificate")
         }
-        Error::UnknownIssuer if between.is_empty() => untrusted("unable to verify the first certificate"),
-        Error::UnknownIssuer => untrusted("unable to get local issuer certificate"),
-        Error::CertExpired { .. } => Unverified::because("certificate has expired"),
-        Error::CertNotValidYet { .. } => Unverified::because("certificate is not yet valid"),
-        Error::CertRevoked => Unverified::because("certificate revoked"),
-        Error::UnknownRevocationStatus => Unverified::because("unable to get certificate CRL"),
-        Error::CrlExpired { .. } => Unverified::because("CRL has expired"),
-        Error::MaximumPathDepthExceeded => Unverified::because("certificate chain too long"),
-        Error::PathLenConstraintViolated => Unverified::because("path length constraint exceeded"),
-        Error::RequiredEkuNotFoundContext(_) => Unverified::because("unsuitable certificate purpose"),
-        Error::InvalidSignatureForPublicKey => Unverified::because("certificate signature failure"),
-        Error::NameConstraintViolation => Unverified::because("permitted subtree violation"),
-        _ => Unverified::because("unspecified certificate error"),
+        Error::UnknownIssuer if between.iter().any(self_issued) => {
+            untrusted(19, "self-signed certificate in certificate chain")
+        }
+        Error::UnknownIssuer if between.is_empty() => untrusted(21, "unable to verify the first certificate"),
+        Error::UnknownIssuer => untrusted(20, "unable to get local issuer certificate"),
+        Error::CertExpired { .. } => Unverified::because(10, "certificate has expired"),
+        Error::CertNotValidYet { .. } => Unverified::because(9, "certificate is not yet valid"),
+        Error::CertRevoked => Unverified::because(23, "certificate revoked"),
+        Error::UnknownRevocationStatus => Unverified::because(3, "unable to get certificate CRL"),
+        Error::CrlExpired { .. } => Unverified::because(12, "CRL has expired"),
+        Error::MaximumPathDepthExceeded => Unverified::because(22, "certificate chain too long"),
+        Error::PathLenConstraintViolated => Unverified::because(25, "path length constraint exceeded"),
+        Error::RequiredEkuNotFoundContext(_) => Unverified::because(26, "unsuitable certificate purpose"),
+        Error::InvalidSignatureForPublicKey => Unverified::because(7, "certificate signature failure"),
+        Error::NameConstraintViolation => Unverified::because(47, "permitted subtree violation"),
+        _ => Unverified::because(1, "unspecified certificate error"),
     }
 }

@@ -341,6 +341,10 @@ impl Bed {
         self
     }
 
+    pub fn tls(&self) -> &Arc<Tls> {
+        &self.tls
+    }
+
     pub fn install(&self, place: &Issued, issued: &Issued) {
         self.tls.certificates().install(&place.source(), issued.pair()).unwrap();
     }
