@@ -5,6 +5,7 @@ pub mod answer;
 pub mod client_certificate;
 pub mod conn;
 pub mod exchange;
+pub mod forward;
 pub mod message;
 pub mod serve;
 pub mod upstreamed;

@@ -1,6 +1,7 @@
 //! What did upstreams do for a request? The facts behind `$upstream_…`, filled in by `forward` and by the body that it
 //! returns; one entry for each server that was tried.
 
+use crate::plan::log::Level;
 use crate::words::Fields;
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -17,6 +18,19 @@ pub struct Upstreamed {
     pub fields: RefCell<Option<Fields>>,
     /// Its trailers.
     pub trailers: RefCell<Option<Fields>>,
+    /// What is to be written to the error log: failures are met where nobody knows the request's context.
+    pub complaints: RefCell<Vec<Complaint>>,
+}
+
+/// A line for the error log.
+#[derive(Clone, Debug)]
+pub struct Complaint {
+    /// How bad it is.
+    pub level: Level,
+    /// What happened, in nginx's words.
+    pub text: String,
+    /// The upstream: `http://127.0.0.1:80/path`.
+    pub upstream: Bytes,
 }
 
 /// One try.
@@ -48,6 +62,11 @@ impl Upstreamed {
         if let Some(last) = self.tries.borrow_mut().last_mut() {
             change(last);
         }
+    }
+
+    /// Remembers a line for the error log.
+    pub fn complain(&self, level: Level, text: String, upstream: &Bytes) {
+        self.complaints.borrow_mut().push(Complaint { level, text, upstream: upstream.clone() });
     }
 
     /// Begins a try.

@@ -1,0 +1,226 @@
+//! How is an upstream set free while its answer waits for a slow client (`proxy_buffering on`)? What the client has not
+//! taken yet waits in memory, beyond `proxy_buffers` in a file without a name, at most `proxy_max_temp_file_size`; only
+//! then does the upstream wait too.
+
+use super::answer_body::AnswerBody;
+use crate::http::message::{BodyError, Source};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Bytes of the file that are read at once.
+const FILE_CHUNK: u64 = 64 * 1024;
+/// Two reads from the upstream always have room in memory, however small `proxy_buffers` are.
+const LEAST_MEMORY: usize = 128 * 1024;
+
+/// Where and how much may wait.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    /// `proxy_buffers`, bytes of all.
+    pub memory: usize,
+    /// `proxy_max_temp_file_size`.
+    pub file: u64,
+    /// `proxy_temp_path`.
+    pub directory: PathBuf,
+}
+
+/// Opens a file that has no name and is gone when it is closed.
+pub(super) fn nameless(directory: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(descriptor) => Ok(descriptor.into()),
+        // A file system without O_TMPFILE: a name for a moment.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => named_for_a_moment(directory),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn named_for_a_moment(directory: &Path) -> io::Result<File> {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let path = directory.join(format!("{}.{:010}", std::process::id(), NEXT.fetch_add(1, Relaxed)));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// What waits between the task that reads and the client.
+struct Waiting {
+    memory: VecDeque<Bytes>,
+    bytes: usize,
+    file: Option<File>,
+    /// What of the file has been taken, and what was put into it. Everything in the file is younger than the memory.
+    taken: u64,
+    put: u64,
+    end: Option<Option<BodyError>>,
+    client: Option<Waker>,
+    reader: Option<Waker>,
+}
+
+impl Waiting {
+    fn room_for(&self, room: &Room) -> bool {
+        if self.put > self.taken {
+            self.put < room.file
+        } else {
+            self.bytes < room.memory.max(LEAST_MEMORY) || room.file > 0
+        }
+    }
+
+    fn put(&mut self, piece: Bytes, room: &Room) -> io::Result<()> {
+        let in_file = self.put > self.taken;
+        if !in_file && self.bytes + piece.len() <= room.memory.max(LEAST_MEMORY) || room.file == 0 {
+            self.bytes += piece.len();
+            self.memory.push_back(piece);
+            return Ok(());
+        }
+        if !in_file {
+            (self.taken, self.put) = (0, 0);
+        }
+        if self.file.is_none() {
+            self.file = Some(nameless(&room.directory)?);
+        }
+        if let Some(file) = &self.file {
+            file.write_all_at(&piece, self.put)?;
+            self.put += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(piece) = self.memory.pop_front() {
+            self.bytes -= piece.len();
+            return Ok(Some(piece));
+        }
+        let Some(file) = self.file.as_ref().filter(|_| self.put > self.taken) else { return Ok(None) };
+        let mut chunk = vec![0; (self.put - self.taken).min(FILE_CHUNK) as usize];
+        file.read_exact_at(&mut chunk, self.taken)?;
+        self.taken += chunk.len() as u64;
+        Ok(Some(chunk.into()))
+    }
+}
+
+/// Beyond this a body is read by a task of its own, so that a slow client does not hold the upstream; less than this the
+/// kernel's buffers hold.
+const SPOOLED_FROM: u64 = 64 * 1024;
+
+/// A body with `proxy_buffering on`: read as it is asked for while it is short, spooled when it proves to be long.
+pub(super) enum Buffered {
+    /// Short so far.
+    Direct(Option<Box<AnswerBody>>, Room),
+    /// Long.
+    Spooled(Spool),
+}
+
+impl Buffered {
+    /// Nothing is read before it is asked for.
+    pub(super) fn new(body: Box<AnswerBody>, room: Room) -> Buffered {
+        Buffered::Direct(Some(body), room)
+    }
+}
+
+impl Source for Buffered {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Buffered::Direct(direct, room) = self
+            && let Some(body) = direct.take_if(|body| body.is_longer_than(SPOOLED_FROM))
+        {
+            *self = Buffered::Spooled(Spool::new(*body, room.clone()));
+        }
+        match self {
+            Buffered::Direct(Some(body), _) => body.poll_chunk(cx),
+            Buffered::Direct(None, _) => Poll::Ready(None),
+            Buffered::Spooled(spool) => spool.poll_chunk(cx),
+        }
+    }
+}
+
+/// Reads `source` in a task of its own; what it hands out waits here for the client.
+pub(super) struct Spool {
+    waiting: Rc<RefCell<Waiting>>,
+    task: tokio::task::AbortHandle,
+}
+
+impl Spool {
+    /// Starts reading.
+    pub(super) fn new(source: impl Source + 'static, room: Room) -> Spool {
+        let waiting = Rc::new(RefCell::new(Waiting {
+            memory: VecDeque::new(),
+            bytes: 0,
+            file: None,
+            taken: 0,
+            put: 0,
+            end: None,
+            client: None,
+            reader: None,
+        }));
+        let task = tokio::task::spawn_local(read(source, room, waiting.clone())).abort_handle();
+        Spool { waiting, task }
+    }
+}
+
+async fn read(mut source: impl Source, room: Room, waiting: Rc<RefCell<Waiting>>) {
+    loop {
+        std::future::poll_fn(|cx| waiting.borrow_mut().poll_room(&room, cx)).await;
+        let piece = std::future::poll_fn(|cx| source.poll_chunk(cx)).await;
+        let mut waiting = waiting.borrow_mut();
+        match piece {
+            Some(Ok(piece)) => {
+                if let Err(error) = waiting.put(piece, &room) {
+                    waiting.end = Some(Some(error.into()));
+                }
+            }
+            Some(Err(error)) => waiting.end = Some(Some(error)),
+            None => waiting.end = Some(None),
+        }
+        if let Some(client) = waiting.client.take() {
+            client.wake();
+        }
+        if waiting.end.is_some() {
+            return;
+        }
+    }
+}
+
+impl Waiting {
+    fn poll_room(&mut self, room: &Room, cx: &mut Context<'_>) -> Poll<()> {
+        if self.room_for(room) {
+            return Poll::Ready(());
+        }
+        self.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Source for Spool {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let mut waiting = self.waiting.borrow_mut();
+        let taken = waiting.take();
+        if let Some(reader) = waiting.reader.take() {
+            reader.wake();
+        }
+        match taken {
+            Err(error) => Poll::Ready(Some(Err(error.into()))),
+            Ok(Some(piece)) => Poll::Ready(Some(Ok(piece))),
+            Ok(None) => match &mut waiting.end {
+                Some(end) => Poll::Ready(end.take().map(Err)),
+                None => {
+                    waiting.client = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            },
+        }
+    }
+}
+
+impl Drop for Spool {
+    /// The client has gone, or has all: the upstream's connection is closed with the task, if it has not ended.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
