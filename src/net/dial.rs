@@ -16,10 +16,23 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 /// Makes TLS configurations for upstreams. `tls` implements it, `node` hands it to the workers.
-pub trait UpstreamTlsConfigs {
+pub trait UpstreamTlsConfigs: Send + Sync {
     /// The configuration for `tls`: trust, own certificate, versions, session cache, and SNI (sent only with
     /// `proxy_ssl_server_name on`). Equal settings give the same configuration, so that sessions are resumed.
     fn config(&self, tls: &Arc<UpstreamTls>) -> Arc<ClientConfig>;
+}
+
+/// For processes that make no TLS configurations: every handshake fails, because nobody is trusted.
+#[derive(Clone, Copy, Debug)]
+pub struct NoUpstreamTls;
+
+impl UpstreamTlsConfigs for NoUpstreamTls {
+    fn config(&self, _: &Arc<UpstreamTls>) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("aws-lc-rs speaks the default versions");
+        Arc::new(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+    }
 }
 
 /// What to dial.

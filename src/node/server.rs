@@ -13,6 +13,7 @@ use crate::clock::{Clock, Dice};
 use crate::conf::world::World as _;
 use crate::http::serve::Parts;
 use crate::net::accept::Counts;
+use crate::net::dial::NoUpstreamTls;
 use crate::net::log::LogFiles;
 use crate::net::opener::Opener;
 use crate::net::terms::{NoTls, Terms};
@@ -21,6 +22,7 @@ use crate::plan::listener::ListenAddress;
 use crate::plan::log::Level;
 use crate::zone::challenges::Challenges;
 use crate::zone::stats::Stats;
+use crate::zone::upstreams::Upstreams;
 
 use super::clock::{RealClock, RealDice};
 use super::errorlog::{ErrorLogs, errno};
@@ -80,6 +82,8 @@ impl Server {
             logs: files.clone(),
             stats: Arc::new(Stats::new(counters)),
             counts: (0..counters).map(|_| Arc::new(Counts::default())).collect(),
+            upstreams: Arc::new(Upstreams::default()),
+            upstream_tls: Arc::new(NoUpstreamTls),
             hostname: Bytes::from(hostname),
             number: 0,
         };

@@ -45,7 +45,7 @@ use std::sync::{Arc, Weak};
 /// Forwards the requests of one worker.
 pub struct Forwarder {
     upstreams: Arc<Upstreams>,
-    tls: Arc<dyn UpstreamTlsConfigs + Send + Sync>,
+    tls: Arc<dyn UpstreamTlsConfigs>,
     dice: Arc<dyn Dice>,
     pools: Rc<Pools>,
     resolvers: Resolvers,
@@ -73,11 +73,7 @@ struct Known {
 
 impl Forwarder {
     /// A worker's forwarder. What workers share is given; its connections are its own.
-    pub fn new(
-        upstreams: Arc<Upstreams>,
-        tls: Arc<dyn UpstreamTlsConfigs + Send + Sync>,
-        dice: Arc<dyn Dice>,
-    ) -> Rc<Forwarder> {
+    pub fn new(upstreams: Arc<Upstreams>, tls: Arc<dyn UpstreamTlsConfigs>, dice: Arc<dyn Dice>) -> Rc<Forwarder> {
         Rc::new(Forwarder {
             upstreams,
             tls,
@@ -248,8 +244,8 @@ fn stream(body: Box<AnswerBody>, proxy: &Proxy, buffering: bool) -> Body {
     Body::Stream(Box::new(spool::Buffered::new(body, room)))
 }
 
-/// Writes to the error log what went wrong on the way.
-fn note_complaints(asked: &impl Asked) {
+/// Writes to the error log what went wrong on the way. Called once more at the request's end, for what its body met.
+pub fn note_complaints(asked: &impl Asked) {
     if asked.upstreamed().complaints.borrow().is_empty() {
         return;
     }

@@ -12,7 +12,10 @@ use bytes::Bytes;
 /// Answers by the location's handler.
 pub(super) async fn answer(exchange: &mut Exchange) -> Result<Answer, Turn> {
     match exchange.location().map(|location| location.handler.clone()) {
-        Some(Handler::Proxy(_)) => Err(Turn::Status(502)),
+        Some(Handler::Proxy(proxy)) => {
+            let forwarder = exchange.worker.forwarder.clone();
+            forwarder.forward(exchange, &proxy).await
+        }
         Some(Handler::StubStatus) => stub_status(exchange),
         Some(Handler::Static) | None => from_files(exchange),
     }

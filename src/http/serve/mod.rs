@@ -21,15 +21,18 @@ mod ticket;
 pub mod time;
 mod try_files;
 
+use super::forward::Forwarder;
 use super::message::{Malformed, Request, Response, Service};
 use crate::clock::{Clock, Dice};
 use crate::net::accept::Counts;
 use crate::net::connection::Connection;
+use crate::net::dial::UpstreamTlsConfigs;
 use crate::net::log::{LogFiles, Writers};
 use crate::net::opener::Opener;
 use crate::plan::Plan;
 use crate::zone::challenges::Challenges;
 use crate::zone::stats::Stats;
+use crate::zone::upstreams::Upstreams;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -52,6 +55,10 @@ pub struct Parts {
     pub logs: Arc<LogFiles>,
     /// Counters of requests.
     pub stats: Arc<Stats>,
+    /// The health of upstreams.
+    pub upstreams: Arc<Upstreams>,
+    /// How TLS is spoken towards them.
+    pub upstream_tls: Arc<dyn UpstreamTlsConfigs>,
     /// Counters of connections, one for each worker.
     pub counts: Arc<[Arc<Counts>]>,
     /// `$hostname`.
@@ -64,6 +71,8 @@ pub struct Parts {
 pub struct Worker {
     /// What it is made of.
     pub parts: Parts,
+    /// Hands requests to upstreams.
+    pub forwarder: Rc<Forwarder>,
     plan: RefCell<Arc<Plan>>,
     epoch: Cell<u64>,
     time: Time,
@@ -83,11 +92,12 @@ impl Worker {
     /// A worker that answers by `plan`. Made on the thread where it works, within its `LocalSet`.
     pub fn new(parts: Parts, plan: Arc<Plan>, epoch: u64) -> Rc<Worker> {
         let time = Time::new(parts.clock.clone());
+        let forwarder = Forwarder::new(parts.upstreams.clone(), parts.upstream_tls.clone(), parts.dice.clone());
         let logs = log::Logs::new(Writers::new(parts.logs.clone(), parts.hostname.clone()));
         let pid = std::process::id();
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         let (plan, epoch, number) = (RefCell::new(plan), Cell::new(epoch), Cell::new(0));
-        Rc::new(Worker { parts, plan, epoch, time, logs, pid, thread, number })
+        Rc::new(Worker { parts, forwarder, plan, epoch, time, logs, pid, thread, number })
     }
 
     /// Answers by a newer plan from the next request of each connection on.

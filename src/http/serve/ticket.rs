@@ -118,6 +118,7 @@ impl Ticket {
 
     fn log(&mut self) {
         if !std::mem::replace(&mut self.logged, true) {
+            crate::http::forward::note_complaints(&self.exchange);
             log::access(&self.exchange);
             let parts = &self.exchange.worker.parts;
             stats::down(&parts.stats.worker(parts.number).writing);
