@@ -8,10 +8,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::conf::world::World as _;
 use crate::node::errorlog::ErrorLogs;
+use crate::node::layout::Layout;
 use crate::node::load::Wish;
 use crate::node::quick::{self, Quick, Site};
 use crate::node::start::{self, Launch};
-use crate::node::world::RealWorld;
+use crate::node::world::{OfflineWorld, RealWorld};
+
+use super::{ask, look};
 
 /// semper's commands. nginx's own flags (`semper -h`) go with no command.
 #[derive(Debug, Parser)]
@@ -25,6 +28,58 @@ struct Line {
 enum Command {
     /// Serve names without a configuration file: semper serve example.com=127.0.0.1:3000 (`serve` may be left out).
     Serve(Serve),
+    /// What the running semper serves, until when, and what happens next.
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Renews the certificates of a name now.
+    Renew {
+        /// A domain name.
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Judges a configuration as `-t` does, and lists what of it has no effect here.
+    Check {
+        #[command(flatten)]
+        place: Place,
+        /// Language and meaning alone: no DNS, no certificate files, no root.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Who answers for a name, with which certificate, and what happens to it next.
+    Explain {
+        /// A domain name.
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// What would change if semper took nginx's place here. Changes nothing.
+    Migrate {
+        #[command(flatten)]
+        place: Place,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which configuration is meant.
+#[derive(Debug, Args)]
+struct Place {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    conf: Option<String>,
+    /// The prefix.
+    #[arg(short, long, value_name = "FOLDER")]
+    prefix: Option<String>,
+    /// The state path of a quick start, instead of a configuration.
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +123,29 @@ pub fn run(program: &[String]) -> ExitCode {
     };
     match line.command {
         Command::Serve(serve) => serve.run(program),
+        Command::Status { place, json } => ask::status(&place.state_path(), json),
+        Command::Renew { name, place } => ask::renew(&place.state_path(), &name),
+        Command::Check { place, offline } => look::check(place.layout(), offline),
+        Command::Explain { name, place } => look::explain(&name, place.layout(), &place.state_path()),
+        Command::Migrate { place, json } => look::migrate(place.layout(), json),
+    }
+}
+
+impl Place {
+    fn layout(&self) -> Layout {
+        // Only for reading: no log is opened.
+        Layout::choose("semper", self.prefix.as_deref(), self.conf.as_deref(), None)
+    }
+
+    /// Where the running instance keeps its state: what was given, else what the configuration says.
+    fn state_path(&self) -> PathBuf {
+        if let Some(path) = &self.state {
+            return path.clone();
+        }
+        let layout = self.layout();
+        let state = layout.state.clone();
+        let wish = Wish::Conf { layout, directives: None, offline: true };
+        wish.judge(&OfflineWorld).map_or(state, |loaded| loaded.plan.process.state_path.clone())
     }
 }
 

@@ -1,7 +1,9 @@
 //! What did the person on the command line ask for? nginx's own flags and semper's commands; no work is done here,
 //! only called.
 
+pub mod ask;
 pub mod commands;
+pub mod look;
 pub mod migrate;
 pub mod nginx;
 pub mod options;

@@ -15,7 +15,7 @@ use super::channel::Channel;
 use super::errand::Master;
 use super::errorlog::ErrorLogs;
 use super::orders::{Job, Order};
-use super::server::{Refused, Server, Sockets};
+use super::server::{Refused, Server, Sockets, Work};
 use super::signals::{self, Came};
 use super::{load, rights};
 
@@ -45,14 +45,15 @@ fn begin() -> io::Result<ExitCode> {
 
     let logs = ErrorLogs::install();
     let master = Arc::new(Master::new(asks));
-    let plan = match job.source.plan() {
-        Ok(loaded) => loaded.plan,
+    let work = match job.source.plan() {
+        Ok(loaded) => Work::from(loaded),
         Err(broken) => {
             let why = load::last_words(&broken);
             master.done(job.generation, Some(why));
             return Ok(ExitCode::from(2));
         }
     };
+    let plan = work.plan.clone();
     rights::raise_open_files(plan.process.open_files);
     if let Err(words) = rights::drop_to(&plan.process) {
         eprintln!("nginx: [emerg] {words}");
@@ -67,7 +68,7 @@ fn begin() -> io::Result<ExitCode> {
     let (say, heard) = mpsc::channel();
     let tell = say.clone();
     signals::listen(move |came| drop(tell.send(Heard::Signal(came))))?;
-    let server = match Server::start(plan, sort(&job, fds), master.clone(), logs.clone()) {
+    let server = match Server::start(work, sort(&job, fds), master.clone(), logs.clone()) {
         Ok(server) => server,
         Err(Refused(why)) => {
             master.done(job.generation, Some(why));
@@ -102,7 +103,7 @@ fn serve(mut server: Server, master: &Master, heard: &mpsc::Receiver<Heard>, log
         match heard.recv().unwrap_or(Heard::MasterGone) {
             Heard::Order(Order::Run(job), fds) => {
                 let done = match job.source.plan() {
-                    Ok(loaded) => server.replace(loaded.plan, sort(&job, fds)).map_err(|refused| refused.0),
+                    Ok(loaded) => server.replace(loaded.into(), sort(&job, fds)).map_err(|refused| refused.0),
                     Err(broken) => Err(load::last_words(&broken)),
                 };
                 master.done(job.generation, done.err());

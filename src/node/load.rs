@@ -51,6 +51,13 @@ pub struct Loaded {
     pub files: Vec<SourceFile>,
 }
 
+impl Loaded {
+    /// Errors with which a start goes on, in nginx's words.
+    pub fn forgiven(&self) -> Vec<String> {
+        self.complaints.iter().filter(|complaint| complaint.level == Level::Emerg).map(words).collect()
+    }
+}
+
 /// There is no plan.
 #[derive(Clone, Debug)]
 pub struct Broken {

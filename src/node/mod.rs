@@ -1,9 +1,12 @@
 //! How is it all wired: master and server process, worker threads, signals, reload, drain? The only room with the
 //! real clock and the real dice.
 
+pub mod admin;
+pub mod borrowed;
 pub mod channel;
 pub mod child;
 pub mod clock;
+pub mod control;
 pub mod errand;
 pub mod errorlog;
 pub mod keeper;
@@ -22,6 +25,7 @@ pub mod server;
 pub mod signals;
 pub mod sockets;
 pub mod start;
+pub mod status;
 pub mod tape;
 pub mod upgrade;
 pub mod worker;

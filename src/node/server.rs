@@ -16,15 +16,21 @@ use crate::net::accept::Counts;
 use crate::net::dial::NoUpstreamTls;
 use crate::net::log::LogFiles;
 use crate::net::opener::Opener;
-use crate::net::terms::{NoTls, Terms};
+use crate::net::terms::Terms;
 use crate::plan::Plan;
 use crate::plan::listener::ListenAddress;
 use crate::plan::log::Level;
+use crate::plan::tls::CertificateSource;
+use crate::tls::build::Tls;
+use crate::tls::certificates::Certificates;
+use crate::tls::load::{self, Loaded};
 use crate::zone::challenges::Challenges;
 use crate::zone::stats::Stats;
 use crate::zone::upstreams::Upstreams;
 
+use super::borrowed::Borrowed;
 use super::clock::{RealClock, RealDice};
+use super::control::{self, Control};
 use super::errorlog::{ErrorLogs, errno};
 use super::sockets;
 use super::worker::{Command, Worker};
@@ -40,11 +46,35 @@ pub type Sockets = BTreeMap<ListenAddress, Vec<OwnedFd>>;
 #[error("{0}")]
 pub struct Refused(pub String);
 
+/// What is to be served.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// What of it cannot be used at present, and is served around.
+    pub faults: Vec<String>,
+}
+
+impl From<super::load::Loaded> for Work {
+    fn from(loaded: super::load::Loaded) -> Work {
+        Work { faults: loaded.forgiven(), plan: loaded.plan }
+    }
+}
+
+/// Says what is served around: loudly, for a start goes on where nginx would not.
+fn say(logs: &ErrorLogs, faults: &[String]) {
+    for fault in faults {
+        logs.line(Level::Emerg, None, fault);
+    }
+}
+
 /// The server process.
 pub struct Server {
     logs: ErrorLogs,
     files: Arc<LogFiles>,
     parts: Parts,
+    tls: Arc<Tls>,
+    control: Control,
     terms: Arc<ArcSwap<Terms>>,
     workers: Vec<Worker>,
     leaving: Vec<Worker>,
@@ -58,22 +88,19 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Serves `plan` on `sockets`.
+    /// Serves `job` on `sockets`.
     ///
     /// # Errors
     /// [`Refused`]: nothing is served then.
-    pub fn start(
-        plan: Arc<Plan>,
-        sockets: Sockets,
-        opener: Arc<dyn Opener>,
-        logs: ErrorLogs,
-    ) -> Result<Server, Refused> {
+    pub fn start(job: Work, sockets: Sockets, opener: Arc<dyn Opener>, logs: ErrorLogs) -> Result<Server, Refused> {
+        let Work { plan, mut faults } = job;
         let files = Arc::new(LogFiles::new(opener.clone()));
         logs.use_plan(&plan.process.error_logs, &files).map_err(Refused)?;
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let dice: Arc<dyn Dice> = Arc::new(RealDice);
         let counters = sockets::workers(&plan).max(COUNTERS);
         let hostname = super::world::RealWorld { judge_certificates: false }.hostname();
+        let files_of_others = Borrowed(opener.clone());
         let parts = Parts {
             challenges: Arc::new(Challenges::new(clock.clone())),
             clock,
@@ -87,11 +114,33 @@ impl Server {
             hostname: Bytes::from(hostname),
             number: 0,
         };
-        let terms = Terms { epoch: 1, plan: plan.clone(), tls: Arc::new(NoTls) };
+        let refused = |what: &str, why: &dyn std::fmt::Display| Refused(format!("{what} failed: {why}"));
+        let certificates = Certificates::new().map_err(|error| refused("making a placeholder certificate", &error))?;
+        let tls =
+            Tls::new(certificates, parts.challenges.clone(), parts.clock.clone(), Arc::new(files_of_others.clone()));
+        let tls = Arc::new(tls);
+        let around = control::Around {
+            clock: parts.clock.clone(),
+            dice: parts.dice.clone(),
+            tls: tls.clone(),
+            challenges: parts.challenges.clone(),
+            files: files_of_others,
+            stats: parts.stats.clone(),
+            counts: parts.counts.clone(),
+        };
+        let control = Control::start(around).map_err(|error| refused("starting the control thread", &error))?;
+        faults.extend(tls.load_files(&plan).into_iter().map(|fault| fault.0));
+        let (plan_tls, more) = tls.terms(&plan);
+        faults.extend(more.into_iter().map(|fault| fault.0));
+        say(&logs, &faults);
+        control.adopt(plan.clone(), 1, faults);
+        let terms = Terms { epoch: 1, plan: plan.clone(), tls: plan_tls };
         let mut server = Server {
             logs,
             files,
             parts,
+            tls,
+            control,
             terms: Arc::new(ArcSwap::from_pointee(terms)),
             workers: Vec::new(),
             leaving: Vec::new(),
@@ -101,22 +150,51 @@ impl Server {
         Ok(server)
     }
 
-    /// Serves `plan` on `sockets` from now on, in place of what was served. Everything is made before anything changes.
+    /// Serves `job` on `sockets` from now on, in place of what was served. Everything is made before anything changes.
     ///
     /// # Errors
     /// [`Refused`]: nothing has changed then.
-    pub fn replace(&mut self, plan: Arc<Plan>, sockets: Sockets) -> Result<(), Refused> {
-        let epoch = self.terms.load().epoch + 1;
-        let terms = Terms { epoch, plan: plan.clone(), tls: Arc::new(NoTls) };
+    pub fn replace(&mut self, job: Work, sockets: Sockets) -> Result<(), Refused> {
+        let Work { plan, mut faults } = job;
         self.logs.use_plan(&plan.process.error_logs, &self.files).map_err(Refused)?;
-        self.terms.store(Arc::new(terms));
+        faults.extend(self.read_again(&plan));
+        faults.extend(self.tls.load_files(&plan).into_iter().map(|fault| fault.0));
+        let (tls, more) = self.tls.terms(&plan);
+        faults.extend(more.into_iter().map(|fault| fault.0));
+        say(&self.logs, &faults);
+        let epoch = self.terms.load().epoch + 1;
+        self.control.adopt(plan.clone(), epoch, faults);
+        self.terms.store(Arc::new(Terms { epoch, plan: plan.clone(), tls }));
         for worker in &self.workers {
             worker.tell(Command::Replace { connections: plan.process.worker_connections });
         }
         self.sockets = sockets;
         self.staff(&plan)?;
         self.files.forget_unused();
+        let wanted: std::collections::HashSet<_> = load::names_in_use(&plan).into_keys().collect();
+        self.tls.certificates().retain(|source| wanted.contains(source));
         Ok(())
+    }
+
+    /// A reload reads certificate files again, as nginx does, whether or not somebody saw them change. What cannot be
+    /// used, or is held back, is told; what was shown stays.
+    fn read_again(&self, plan: &Plan) -> Vec<String> {
+        let now = self.parts.clock.now();
+        let mut faults = Vec::new();
+        for (source, names) in load::names_in_use(plan) {
+            let CertificateSource::File(files) = source else { continue };
+            if self.tls.certificates().held(source).is_none() {
+                continue;
+            }
+            match self.tls.reload_file(files, &names, now) {
+                Loaded::Bad(fault) => faults.push(fault.0),
+                Loaded::HeldBack(why) => {
+                    faults.push(format!("certificate \"{}\" is held back: {why}", files.certificate.display()));
+                }
+                Loaded::Installed(..) | Loaded::Same => {}
+            }
+        }
+        faults
     }
 
     /// As many workers as the plan wants, each with its sockets. Sockets of workers that leave go to those that stay.

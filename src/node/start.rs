@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::plan::log::{Level, LogTarget};
 
 use super::errorlog::{ErrorLogs, errno};
-use super::load::{self, Wish};
+use super::load::{self, Loaded, Wish};
 use super::master::{self, Beginning, Master};
 use super::pidfile::PidFile;
 use super::server::{self, Server};
@@ -66,7 +66,7 @@ fn begin(launch: Launch, logs: &ErrorLogs) -> Result<ExitCode, Said> {
     if !launch.detached {
         load::report(&loaded.complaints, logs);
     }
-    let plan = loaded.plan;
+    let plan = loaded.plan.clone();
     if plan.process.daemon && !launch.detached && !upgrade::is_heir() {
         return detach(&launch.program).map_err(|error| refuse(format!("the daemon cannot be started: {error}")));
     }
@@ -87,7 +87,7 @@ fn begin(launch: Launch, logs: &ErrorLogs) -> Result<ExitCode, Said> {
     quiet(&plan, launch.detached);
     let upgrade = Upgrade::new(launch.program, launch.detached);
     if !plan.process.master {
-        return Ok(alone(&launch.wish, plan, sockets, &pid_file, logs, files));
+        return Ok(alone(&launch.wish, loaded, sockets, &pid_file, logs, files));
     }
     let wish = launch.wish;
     Ok(Master::run(Beginning { wish, plan, source, sockets, pid_file, upgrade, logs: logs.clone(), files }))
@@ -134,16 +134,22 @@ fn quiet(plan: &Plan, detached: bool) {
 /// Makes the state path, which belongs to the account of the server process and to nobody else.
 fn prepare_state(plan: &Plan, logs: &ErrorLogs) {
     use std::os::unix::fs::DirBuilderExt;
-    let wanted: Vec<&Path> = plan.issuers.iter().filter_map(|issuer| issuer.state_path.as_deref()).collect();
-    for path in wanted {
+    let mut wanted: Vec<&Path> = plan.issuers.iter().filter_map(|issuer| issuer.state_path.as_deref()).collect();
+    let needed = wanted.len();
+    wanted.push(&plan.process.state_path);
+    for (number, path) in wanted.into_iter().enumerate() {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         let owned = made.and_then(|()| match &plan.process.user {
             Some(user) if nix::unistd::geteuid().is_root() => give(path, user.uid, user.gid),
             _ => Ok(()),
         });
-        if let Err(error) = owned {
+        if let Err(error) = owned
+            && (number < needed || !path.is_dir())
+        {
+            // Without certificates to keep, only `semper status` misses it.
+            let level = if number < needed { Level::Alert } else { Level::Info };
             let text = format!("the state path \"{}\" cannot be used ({})", path.display(), errno(&error));
-            logs.line(Level::Alert, None, &text);
+            logs.line(level, None, &text);
         }
     }
 }
@@ -166,19 +172,19 @@ fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
 /// `master_process off`: one process, for those who look for faults.
 fn alone(
     wish: &Wish,
-    plan: Arc<Plan>,
+    loaded: Loaded,
     mut sockets: Sockets,
     pid_file: &PidFile,
     logs: &ErrorLogs,
     files: Arc<LogFiles>,
 ) -> ExitCode {
-    super::rights::raise_open_files(plan.process.open_files);
+    super::rights::raise_open_files(loaded.plan.process.open_files);
     let (say, heard) = mpsc::channel::<Came>();
     if let Err(error) = signals::listen(move |came| say.send(came).unwrap_or(())) {
         logs.line(Level::Emerg, None, &format!("signalfd() failed ({})", errno(&error)));
         return ExitCode::FAILURE;
     }
-    let started = copies(&sockets).and_then(|own| Server::start(plan, own, Arc::new(OwnRights), logs.clone()));
+    let started = copies(&sockets).and_then(|own| Server::start(loaded.into(), own, Arc::new(OwnRights), logs.clone()));
     let mut server = match started {
         Ok(server) => server,
         Err(refused) => {
@@ -234,7 +240,7 @@ fn reload(wish: &Wish, server: &mut Server, sockets: &mut Sockets, logs: &ErrorL
         return logs.line(Level::Emerg, None, &words);
     }
     let Ok(fresh) = sockets.open_for(&loaded.plan, logs) else { return };
-    match copies(sockets).and_then(|own| server.replace(loaded.plan.clone(), own)) {
+    match copies(sockets).and_then(|own| server.replace(loaded.clone().into(), own)) {
         Ok(()) => sockets.keep_only(&loaded.plan),
         Err(refused) => {
             logs.line(Level::Emerg, None, &refused.0);

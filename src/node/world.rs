@@ -8,9 +8,9 @@ use std::path::Path;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::cert::bundle::PrivateKey;
-use crate::cert::inspect::Leaf;
 use crate::conf::world::{Errno, Kind, PairOnDisk, World};
+use crate::net::files::Disk;
+use crate::plan::tls::FileCertificate;
 
 /// This machine.
 #[derive(Clone, Copy, Debug)]
@@ -153,45 +153,13 @@ fn fopen_failed(path: &str, error: &io::Error) -> String {
     format!("SSL: error:8000{code:04X}:system library::{text}:calling fopen({path}, r) error:{bio}")
 }
 
-fn read_text(source: &str) -> Result<Vec<u8>, String> {
-    match source.strip_prefix("data:") {
-        Some(text) => Ok(text.as_bytes().to_vec()),
-        None => {
-            std::fs::read(source).map_err(|error| format!("BIO_new_file() failed ({})", fopen_failed(source, &error)))
-        }
-    }
-}
-
 fn judge_pair(pair: &PairOnDisk<'_>) -> Result<(), String> {
-    let PairOnDisk { certificate, key, passwords } = *pair;
-    let bad = |what: &str| format!("cannot load certificate \"{certificate}\": {what}");
-    let text = read_text(certificate).map_err(|words| bad(&words))?;
-    let mut leaf = None;
-    for link in CertificateDer::pem_slice_iter(&text) {
-        let unreadable = "PEM_read_bio_X509_AUX() failed (SSL: error:0480006E:PEM routines::bad base64 decode)";
-        let link = link.map_err(|_| bad(unreadable))?;
-        let facts = Leaf::read(&link).map_err(|_| bad("PEM_read_bio_X509_AUX() failed (SSL: error:0688010A:asn1 encoding routines::nested asn1 error:Type=X509_CINF)"))?;
-        leaf.get_or_insert(facts);
-    }
-    let none = "PEM_read_bio_X509_AUX() failed (SSL: error:0480006C:PEM routines::no start line:Expecting: TRUSTED CERTIFICATE)";
-    let leaf = leaf.ok_or_else(|| bad(none))?;
-    if key.starts_with("engine:") || key.starts_with("store:") {
-        return Err(format!("cannot load certificate key \"{key}\": engines and stores are not supported"));
-    }
-    let bad = |what: &str| format!("cannot load certificate key \"{key}\": {what}");
-    let text = read_text(key).map_err(|words| bad(&words))?;
-    if passwords.is_some() && text.windows(9).any(|window| window == b"ENCRYPTED") {
-        return Ok(());
-    }
-    let none = "PEM_read_bio_PrivateKey() failed (SSL: error:1E08010C:DECODER routines::unsupported:No supported data to decode. Input type: PEM)";
-    let public = PrivateKey::from_pem(&text).and_then(|key| key.public_key()).map_err(|_| bad(none))?;
-    if public == leaf.key_fingerprint {
-        Ok(())
-    } else {
-        Err(format!(
-            "SSL_CTX_use_PrivateKey(\"{key}\") failed (SSL: error:05800074:x509 certificate routines::key values mismatch)"
-        ))
-    }
+    let files = FileCertificate {
+        certificate: pair.certificate.into(),
+        key: pair.key.into(),
+        passwords: pair.passwords.map(Path::to_owned),
+    };
+    crate::tls::load::read_pair(&Disk, &files).map(drop).map_err(|fault| fault.0)
 }
 
 fn judge_trusted(path: &Path) -> Result<(), String> {

@@ -1,0 +1,215 @@
+//! What runs beside the workers? Keepers of certificates and the admin socket, on a runtime and a thread of their own: a
+//! stuck authority or disk never slows a request.
+
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc as blocking};
+use std::thread::JoinHandle;
+
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+use crate::cert::stage::Stage;
+use crate::clock::{Clock, Dice, UnixTime};
+use crate::net::accept::Counts;
+use crate::plan::Plan;
+use crate::plan::certificate::CertSpec;
+use crate::plan::tls::CertificateSource;
+use crate::tls::build::Tls;
+use crate::zone::challenges::Challenges;
+use crate::zone::stats::Stats;
+
+use super::admin;
+use super::borrowed::Borrowed;
+use super::keeper::Tools;
+use super::keepers::Keepers;
+use super::status::{Certificate, Next, Shown, Status};
+
+/// What the control thread works with.
+#[derive(Clone)]
+pub struct Around {
+    /// The civil clock.
+    pub clock: Arc<dyn Clock>,
+    /// Dice.
+    pub dice: Arc<dyn Dice>,
+    /// Certificates.
+    pub tls: Arc<Tls>,
+    /// Open challenges.
+    pub challenges: Arc<Challenges>,
+    /// Files and secrets.
+    pub files: Borrowed,
+    /// Counters of requests.
+    pub stats: Arc<Stats>,
+    /// Counters of connections.
+    pub counts: Arc<[Arc<Counts>]>,
+}
+
+/// The control thread.
+#[derive(Debug)]
+pub struct Control {
+    say: mpsc::UnboundedSender<Said>,
+    _thread: JoinHandle<()>,
+}
+
+/// What it is told.
+#[derive(Debug)]
+enum Said {
+    /// Keep the certificates of this plan; `faults` are what of it cannot be used.
+    Adopt { plan: Arc<Plan>, epoch: u64, faults: Vec<String>, done: blocking::SyncSender<()> },
+}
+
+impl Control {
+    /// Starts the thread; it keeps nothing yet.
+    ///
+    /// # Errors
+    /// When the system has no room for a thread or its runtime.
+    pub fn start(around: Around) -> std::io::Result<Control> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (say, inbox) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new().name("control".to_owned());
+        let thread = thread.spawn(move || runtime.block_on(Desk::new(around).run(inbox)))?;
+        Ok(Control { say, _thread: thread })
+    }
+
+    /// Keeps the certificates of `plan` from now on. Returns when what is held of them can be served.
+    pub fn adopt(&self, plan: Arc<Plan>, epoch: u64, faults: Vec<String>) {
+        let (done, wait) = blocking::sync_channel(1);
+        if self.say.send(Said::Adopt { plan, epoch, faults, done }).is_ok() {
+            // A control thread that is gone has said why.
+            let _ = wait.recv();
+        }
+    }
+}
+
+/// What the control thread holds.
+pub(super) struct Desk {
+    around: Around,
+    keepers: Keepers,
+    plan: Option<Arc<Plan>>,
+    epoch: u64,
+    faults: Vec<String>,
+    since: UnixTime,
+    admin: Option<(PathBuf, UnixListener)>,
+}
+
+impl Desk {
+    fn new(around: Around) -> Desk {
+        let certificates = around.tls.certificates().clone();
+        let publish = move |installed: super::keeper::Installed| {
+            let source = CertificateSource::Acme(installed.spec.id.clone());
+            match certificates.install(&source, (*installed.bundle).clone().into()) {
+                Ok(held) => tracing::info!(
+                    level = "notice",
+                    "certificate {} is in force until {}",
+                    installed.spec.id,
+                    held.not_after
+                ),
+                Err(dead) => tracing::error!("certificate {}: {dead}", installed.spec.id),
+            }
+        };
+        let tools = Tools { clock: around.clock.clone(), dice: around.dice.clone(), publish: Arc::new(publish) };
+        let keepers = Keepers::new(tools, around.challenges.clone(), Arc::new(around.files.clone()));
+        let since = around.clock.now();
+        Desk { around, keepers, plan: None, epoch: 0, faults: Vec::new(), since, admin: None }
+    }
+
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Said>) {
+        loop {
+            tokio::select! {
+                said = inbox.recv() => match said {
+                    Some(said) => self.hear(said),
+                    None => return,
+                },
+                caller = admin::next(&self.admin) => {
+                    let status = self.status();
+                    let renew = |id: &str| self.renew(id);
+                    admin::answer(caller, &status, renew).await;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, said: Said) {
+        let Said::Adopt { plan, epoch, faults, done } = said;
+        self.keepers.adopt(&plan.issuers, &plan.certificates);
+        let path = admin::path(&plan.process.state_path);
+        if self.admin.as_ref().is_none_or(|(open, _)| *open != path) {
+            self.admin = admin::open(&path).map(|listener| (path, listener));
+        }
+        (self.plan, self.epoch, self.faults) = (Some(plan), epoch, faults);
+        // Whoever waits no longer need not know.
+        let _ = done.send(());
+    }
+
+    /// Renews every certificate that has `name`; how many.
+    fn renew(&self, name: &str) -> usize {
+        let stages = self.keepers.stages();
+        let meant = |spec: &CertSpec| spec.identifiers.iter().any(|own| own.to_string() == name);
+        stages.iter().filter(|(spec, _)| meant(spec) && self.keepers.renew(&spec.id)).count()
+    }
+
+    fn status(&self) -> Status {
+        use std::sync::atomic::Ordering::Relaxed;
+        let http = self.plan.as_ref().and_then(|plan| plan.http.as_ref());
+        let listeners = http.map(|http| &http.listeners[..]).unwrap_or_default();
+        let mut certificates: Vec<Certificate> =
+            self.keepers.stages().iter().map(|(spec, stage)| self.kept(spec, stage)).collect();
+        if let Some(plan) = &self.plan {
+            for (source, names) in crate::tls::load::names_in_use(plan) {
+                let CertificateSource::File(files) = source else { continue };
+                certificates.push(Certificate {
+                    names: names.iter().map(ToString::to_string).collect(),
+                    source: files.certificate.display().to_string(),
+                    shown: self.shown(source),
+                    next: Next::Watched,
+                    trouble: None,
+                });
+            }
+        }
+        certificates.sort_by(|a, b| (&a.names, &a.source).cmp(&(&b.names, &b.source)));
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.since,
+            now: self.around.clock.now(),
+            epoch: self.epoch,
+            workers: self.plan.as_ref().map_or(0, |plan| super::sockets::workers(plan)),
+            connections: self.around.counts.iter().map(|counts| counts.open.load(Relaxed)).sum(),
+            requests: self.around.stats.sum().requests,
+            listeners: listeners.iter().map(|listener| crate::net::listen::shown(&listener.address)).collect(),
+            certificates,
+            faults: self.faults.clone(),
+        }
+    }
+
+    fn kept(&self, spec: &CertSpec, stage: &Stage) -> Certificate {
+        let next = match stage {
+            Stage::Absent { retry_at, .. } => Next::Attempt(*retry_at),
+            Stage::Serving { renew_at, .. } => Next::Renewal(*renew_at),
+            Stage::Ordering { .. } => Next::OrderUntil(stage.wakes_at()),
+        };
+        let trouble = stage.trouble();
+        Certificate {
+            names: spec.identifiers.iter().map(ToString::to_string).collect(),
+            source: format!("issuer {}", spec.issuer),
+            shown: self.shown(&CertificateSource::Acme(spec.id.clone())),
+            next,
+            trouble: trouble
+                .last
+                .as_ref()
+                .filter(|_| trouble.failures > 0)
+                .map(|last| format!("{} failed attempts in a row, the last: {last}", trouble.failures)),
+        }
+    }
+
+    fn shown(&self, source: &CertificateSource) -> Option<Shown> {
+        let held = self.around.tls.certificates().held(source)?;
+        let leaf = crate::cert::inspect::Leaf::read(held.leaf()).ok()?;
+        Some(Shown {
+            serial: leaf.serial_text(),
+            issuer: leaf.issuer.clone(),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            fingerprint: leaf.fingerprint.to_string(),
+        })
+    }
+}
