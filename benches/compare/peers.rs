@@ -128,10 +128,15 @@ impl Running {
         let _ = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
     }
 
-    pub fn stop(mut self) {
+    /// Ends it; dropping does the same.
+    pub fn stop(self) {}
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
         self.signal("TERM");
         let until = Instant::now() + Duration::from_secs(5);
-        while self.child.try_wait().unwrap().is_none() {
+        while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() > until {
                 let _ = self.child.kill();
             }
