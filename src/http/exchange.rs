@@ -123,6 +123,8 @@ pub struct Exchange {
     pub ends_connection: bool,
     pub(super) request_id: Cell<Option<[u8; 32]>>,
     pub(super) body: Body,
+    /// Somebody asked for the body.
+    pub(super) body_taken: bool,
     /// `$server_name` after the plan was let go.
     pub(super) kept_name: Bytes,
     standing: Option<Standing>,
@@ -171,6 +173,7 @@ impl Exchange {
             ends_connection: false,
             request_id: Cell::new(None),
             body,
+            body_taken: false,
             kept_name: Bytes::new(),
             standing: Some(Standing { plan, server, location }),
             settings,
@@ -249,6 +252,7 @@ impl Exchange {
 
     /// Takes the request's body, watched for `client_max_body_size`. Empty when it was taken before.
     pub fn take_body(&mut self) -> Body {
+        self.body_taken = true;
         let body = std::mem::take(&mut self.body);
         limit_body(body, self.head.content_length, self.settings.client.max_body)
     }

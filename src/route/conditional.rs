@@ -20,7 +20,8 @@ pub fn judge(request: &Fields, modified: Option<i64>, etag: Option<&[u8]>, polic
     let Conditions { unmodified_since, matches, modified_since, none_match } = Conditions::of(request);
     if let Some(value) = unmodified_since {
         // A date that cannot be read is older than everything, as nginx's -1 is.
-        if !modified.is_some_and(|modified| date::parse(value).unwrap_or(-1) >= modified) {
+        let since = date::parse(value).unwrap_or(-1);
+        if modified.is_none_or(|modified| since < modified) {
             return Verdict::Failed;
         }
     }
@@ -104,7 +105,8 @@ mod tests {
     fn both_conditions_must_say_not_modified() {
         use IfModifiedSince::*;
         use Verdict::*;
-        let table: &[(&[(&str, &str)], IfModifiedSince, Verdict)] = &[
+        type Row = (&'static [(&'static str, &'static str)], IfModifiedSince, Verdict);
+        let table: &[Row] = &[
             (&[], Exact, Send),
             (&[("If-Modified-Since", DATE)], Exact, NotModified),
             (&[("If-Modified-Since", LATER)], Exact, Send),

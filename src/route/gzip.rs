@@ -102,7 +102,8 @@ fn proxied(policy: GzipProxied, facts: &Facts<'_>, request: &Fields) -> bool {
             || (policy.no_store && says("no-store"))
             || (policy.private && says("private"));
     }
-    !(policy.no_last_modified && facts.last_modified) && !(policy.no_etag && facts.fields.has("etag"))
+    let validated = (policy.no_last_modified && facts.last_modified) || (policy.no_etag && facts.fields.has("etag"));
+    !validated
 }
 
 fn has_word(value: &[u8], word: &[u8]) -> bool {

@@ -5,13 +5,16 @@ use crate::plan::pattern::Spans;
 use crate::plan::template::Template;
 use bytes::Bytes;
 
+/// Subject, spans, named groups of a match.
+pub type Caught<'m> = (Bytes, Spans, &'m [(usize, usize)]);
+
 /// What a look-up found.
 #[derive(Debug)]
 pub struct Found<'m> {
     /// The value, to be evaluated after the captures were set.
     pub value: &'m Template,
     /// Captures of the pattern that matched: subject, spans, named groups.
-    pub captures: Option<(Bytes, Spans, &'m [(usize, usize)])>,
+    pub captures: Option<Caught<'m>>,
 }
 
 /// Looks `source` (the evaluated text) up.

@@ -41,6 +41,8 @@ pub trait Scene: Values {
     fn unmatched(&mut self);
     /// What is at `path`; `None`: nothing.
     fn file(&self, path: &[u8]) -> Option<FileFacts>;
+    /// A `return` is about to answer with this status; its text may ask for it.
+    fn answering(&mut self, status: u16);
     /// An `if` was true: its settings and handler hold from now on.
     fn enter(&mut self, location: &Arc<Location>);
 }
@@ -98,7 +100,8 @@ fn level(script: &[Op], scene: &mut (impl Scene + ?Sized), quote: &mut bool) -> 
     None
 }
 
-fn answer(what: &Return, scene: &(impl Scene + ?Sized)) -> Ended {
+fn answer(what: &Return, scene: &mut (impl Scene + ?Sized)) -> Ended {
+    scene.answering(what.status);
     match &what.text {
         Some(text) => Ended::Text(what.status, values::text(text, scene)),
         None if what.status < 400 => Ended::Text(what.status, Bytes::new()),

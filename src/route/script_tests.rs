@@ -64,6 +64,7 @@ impl Scene for Page {
     fn file(&self, path: &[u8]) -> Option<FileFacts> {
         (path == b"/there").then_some(FileFacts { file: true, ..FileFacts::default() })
     }
+    fn answering(&mut self, _: u16) {}
     fn enter(&mut self, _: &Arc<Location>) {}
 }
 

@@ -14,6 +14,9 @@ use bytes::Bytes;
 
 /// Takes `answer` through the filters. `Err`: what the client asked for cannot be; a page follows instead.
 pub(super) fn apply(exchange: &mut Exchange, mut answer: Answer) -> Result<Answer, Turn> {
+    if answer.status == 444 {
+        return Ok(answer);
+    }
     if exchange.error_status != 0 && !answer.bare {
         answer.status = exchange.error_status;
         answer.reason = None;

@@ -19,13 +19,18 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
+/// Writers of the access logs of some settings, in their order.
+type OpenLogs = Rc<[Rc<Writer>]>;
+/// Error logs as the plan has them, opened.
+type OpenErrorLogs = (Box<[ErrorLogPlan]>, Rc<ErrorLog>);
+
 /// The logs of one worker.
 #[derive(Debug)]
 pub(super) struct Logs {
     pub(super) writers: Writers,
     /// By address of the settings; the weak pointer keeps the address from being used again.
-    access: RefCell<HashMap<usize, (Weak<Settings>, Rc<[Rc<Writer>]>)>>,
-    error: RefCell<Vec<(Box<[ErrorLogPlan]>, Rc<ErrorLog>)>>,
+    access: RefCell<HashMap<usize, (Weak<Settings>, OpenLogs)>>,
+    error: RefCell<Vec<OpenErrorLogs>>,
     line: RefCell<Vec<u8>>,
 }
 
@@ -41,7 +46,7 @@ impl Logs {
         self.writers.forget_unused();
     }
 
-    fn writers_of(&self, settings: &Arc<Settings>) -> Rc<[Rc<Writer>]> {
+    fn writers_of(&self, settings: &Arc<Settings>) -> OpenLogs {
         let mut known = self.access.borrow_mut();
         let made = known.entry(Arc::as_ptr(settings) as usize).or_insert_with(|| {
             let writers = settings.logs.access.iter().map(|log| self.writers.writer(log)).collect();
@@ -78,6 +83,13 @@ pub(super) fn access(exchange: &Exchange) {
         format_line(&log.format, exchange, &mut line);
         line.push(b'\n');
         if let LogTarget::FileTemplate(path) = &log.target {
+            // As nginx: a host that is not served has no log either.
+            let root = text(&settings.files.root, exchange);
+            if std::fs::metadata(OsStr::from_bytes(&root)).is_err() {
+                let root = String::from_utf8_lossy(&root).into_owned();
+                exchange.note(Level::Error, format_args!("testing \"{root}\" existence failed while logging request"));
+                continue;
+            }
             let path = text(path, exchange);
             writer.write_to(Path::new(OsStr::from_bytes(&path)), &line);
             continue;

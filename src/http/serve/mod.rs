@@ -169,7 +169,7 @@ impl Service for Rc<Worker> {
 
     async fn refuse(&self, malformed: Malformed, connection: Rc<Connection>) -> Response {
         let (status, reason) = (malformed.status, malformed.reason.clone());
-        let (mut ticket, _) = ticket::Ticket::new(self.clone(), ticket::request_of(malformed, connection));
+        let mut ticket = ticket::Ticket::refused(self.clone(), malformed, connection);
         ticket.exchange.note(crate::plan::log::Level::Info, reason);
         if status == 0 {
             return ticket.silence(400);

@@ -27,11 +27,10 @@ pub(super) async fn answer(exchange: &mut Exchange) -> Answer {
         return answer;
     }
     let answer = rounds(exchange, Ok(Entry::Server)).await;
-    if answer.status == 404 || (500..600).contains(&answer.status) {
-        if let Some(answer) = challenge(exchange, Phase::AfterUpstream404) {
-            exchange.shown.status.set(200);
-            return answer;
-        }
+    let failed = answer.status == 404 || (500..600).contains(&answer.status);
+    if failed && let Some(answer) = challenge(exchange, Phase::AfterUpstream404) {
+        exchange.shown.status.set(200);
+        return answer;
     }
     answer
 }
@@ -99,10 +98,10 @@ fn follow(exchange: &mut Exchange, turn: Turn) -> Result<Entry, Turn> {
 }
 
 async fn round(exchange: &mut Exchange, entry: Entry) -> Result<Answer, Turn> {
-    if entry == Entry::Server {
-        if let Some(answer) = rewrite(exchange)? {
-            return Ok(answer);
-        }
+    if entry == Entry::Server
+        && let Some(answer) = rewrite(exchange)?
+    {
+        return Ok(answer);
     }
     let mut entry = entry;
     loop {

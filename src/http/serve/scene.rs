@@ -72,6 +72,10 @@ impl Scene for Exchange {
         Some(FileFacts { file: facts.is_file(), directory: facts.is_dir(), executable })
     }
 
+    fn answering(&mut self, status: u16) {
+        self.shown.status.set(status);
+    }
+
     fn enter(&mut self, location: &Arc<Location>) {
         self.stand_in(location.clone());
     }

@@ -64,6 +64,13 @@ impl Ticket {
         (ticket, verdict)
     }
 
+    /// A ticket for a head that cannot be served: its URI is not known.
+    pub(super) fn refused(worker: Rc<Worker>, malformed: Malformed, connection: Rc<Connection>) -> Box<Ticket> {
+        let (mut ticket, _) = Ticket::new(worker, request_of(malformed, connection));
+        ticket.exchange.uri = Bytes::new();
+        ticket
+    }
+
     /// The answer for the driver, which carries the ticket along.
     pub(super) fn respond(mut self: Box<Ticket>, mut answer: Answer) -> Response {
         let exchange = &mut self.exchange;
@@ -128,7 +135,10 @@ impl Ticket {
 
 impl Finish for Ticket {
     fn finish(mut self: Box<Self>, sent: Sent) {
-        self.exchange.shown.sent.set(sent);
+        // As nginx counts: a body that nobody asked for is no part of the request.
+        let request_length =
+            if self.exchange.body_taken { sent.request_length } else { self.exchange.head.head_length };
+        self.exchange.shown.sent.set(Sent { request_length, ..sent });
         if sent.client_gone && sent.bytes == 0 {
             self.exchange.shown.status.set(499);
         }
@@ -147,13 +157,15 @@ impl Drop for Ticket {
 }
 
 /// What is known of a request whose head cannot be served.
-pub(super) fn request_of(malformed: Malformed, connection: Rc<Connection>) -> Request {
-    let Malformed { line, version, head_length, host, started, .. } = malformed;
+fn request_of(malformed: Malformed, connection: Rc<Connection>) -> Request {
+    let Malformed { line, version, head_length, host, started, reason, .. } = malformed;
+    // As nginx: what was read of a broken request line does not count.
+    let head_length = if reason.ends_with("request line") { 0 } else { head_length };
     let mut words = line.split(|b| *b == b' ');
     let method = words.next().map(Bytes::copy_from_slice).unwrap_or_default();
     Request {
         method,
-        target: Bytes::from_static(b"/"),
+        target: Bytes::new(),
         version,
         host,
         host_port: None,

@@ -14,12 +14,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Target, buffer, packing: logs that agree in these share a writer.
+type Key = (LogTarget, Option<usize>, Option<u32>);
+
 /// The writers of one worker.
 #[derive(Debug)]
 pub struct Writers {
     files: Arc<LogFiles>,
     hostname: Bytes,
-    open: RefCell<HashMap<(LogTarget, Option<usize>, Option<u32>), Rc<Writer>>>,
+    open: RefCell<HashMap<Key, Rc<Writer>>>,
 }
 
 impl Writers {
