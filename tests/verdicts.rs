@@ -2,6 +2,8 @@
 //! repository, or where `SEMPER_CONFIGURATIONS` points); a directive that a later version honours may be refused as "not
 //! yet supported", and `tests/data/not-yet.txt` keeps the list of those.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;

@@ -1,6 +1,8 @@
 //! Does a wrong configuration get nginx's words, and a right one none? Hundreds of small ones, with what a real nginx said
 //! of each (`tests/data/words.tsv`). Files, hosts and certificates do not exist in this world.
 
+#![allow(clippy::unwrap_used)]
+
 use semper::conf::{Level, MemoryWorld, Options, load};
 
 /// What only we say: that something is not honoured, and that this is harmless.
@@ -59,4 +61,16 @@ fn small_configurations_get_the_words_of_nginx() {
         count += 1;
     }
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_page_of_directives_is_what_the_table_says() {
+    let page = semper::conf::document::page(semper::conf::table::table());
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/directives.md");
+    if std::env::var_os("SEMPER_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &page).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == page, "docs/directives.md is stale: run this test with SEMPER_BLESS=1");
 }

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod complaint;
 pub mod directives;
+pub mod document;
 pub mod lex;
 pub mod load;
 pub mod read;

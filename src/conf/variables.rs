@@ -17,6 +17,8 @@ pub struct Variables {
     by_name: HashMap<Box<str>, usize>,
     entries: Vec<Entry>,
     not_yet: Vec<(Box<str>, Place)>,
+    /// Patterns that were compiled already: large configurations repeat them in every server.
+    patterns: HashMap<(Box<str>, bool), Pattern>,
 }
 
 #[derive(Debug)]
@@ -184,7 +186,15 @@ impl Variables {
     /// # Errors
     /// nginx's words for a pattern that does not compile, or a group named like a built-in variable.
     pub fn pattern(&mut self, text: &str, caseless: bool, place: &Place) -> Result<(Pattern, Names), Complaint> {
-        let pattern = pattern(text, caseless, place)?;
+        let key = (Box::from(text), caseless);
+        let pattern = match self.patterns.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let new = pattern(text, caseless, place)?;
+                self.patterns.insert(key, new.clone());
+                new
+            }
+        };
         let mut names = Vec::new();
         for (group, name) in pattern.names().to_vec() {
             names.push((group, self.slot(&name, place)?));

@@ -1,6 +1,7 @@
 //! acme_issuer, acme_certificate, server_certificates: certificates that are obtained rather than read. Names and meaning
 //! as in nginx's ACME module, and what semper adds: `uri internal`, `leaf_lifetime`, and certificates for servers by name.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::conf::complaint::Complaint;
@@ -88,12 +89,13 @@ pub struct Wishes<'a> {
     /// With whether a server was found.
     named: Vec<(&'a Named, bool)>,
     specs: Vec<CertSpec>,
+    known: HashSet<CertId>,
 }
 
 impl<'a> Wishes<'a> {
     /// Nothing is wished for yet.
     pub fn new(named: &'a [Named]) -> Wishes<'a> {
-        Wishes { named: named.iter().map(|named| (named, false)).collect(), specs: Vec::new() }
+        Wishes { named: named.iter().map(|named| (named, false)).collect(), specs: Vec::new(), known: HashSet::new() }
     }
 
     /// The lines that hold for a server: its own, and those of `server_certificates` with one of its names.
@@ -133,7 +135,7 @@ impl<'a> Wishes<'a> {
         }
         let spec = CertSpec::new(issuer_name, identifiers, line.key, line.place.clone());
         let id = spec.id.clone();
-        if !self.specs.iter().any(|known| known.id == id) {
+        if self.known.insert(id.clone()) {
             self.specs.push(spec);
         }
         Ok(id)

@@ -110,12 +110,14 @@ pub fn finish(mut draft: HttpDraft, named: Vec<acme::Named>, reader: &mut Reader
     wishes.check_used()?;
     reader.shared.ports.settle_quic();
     let servers_with: Vec<ssl::Has> = certificates.iter().map(ssl::Certificates::has).collect();
+    let protocols = reader.shared.ports.protocols(drafts.len());
     let places: Vec<Place> = drafts.iter().map(|server| server.place.clone()).collect();
     let http_settings = Arc::new(settings(chain, reader));
     let mut builder = Builder { reader, end: draft.end.clone() };
     let (mut servers, mut names) = (Vec::with_capacity(drafts.len()), Vec::with_capacity(drafts.len()));
     for (server, certificates) in drafts.into_iter().zip(certificates) {
-        let built = server::build(server, &chain, &http_settings, certificates, &mut builder)?;
+        let protocols = protocols[server.index];
+        let built = server::build(server, protocols, &chain, &http_settings, certificates, &mut builder)?;
         servers.push(built.server);
         names.push(built.names);
     }

@@ -1,5 +1,6 @@
 //! listen: on which addresses servers stand, which of them is the default there, and which sockets follow from that.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,14 +20,20 @@ use super::names::{self, Name};
 #[derive(Debug, Default)]
 pub struct Ports {
     addresses: Vec<Listened>,
+    /// Where in `addresses` an address stands; with `quic` it is another one.
+    index: HashMap<(ListenAddress, bool), usize>,
+    listens: usize,
 }
+
+/// Ranges of ports make many addresses of few words; no machine has descriptors for more than these.
+const MOST_LISTENS: usize = 200_000;
 
 /// One address with its servers.
 #[derive(Debug)]
 struct Listened {
     address: ListenAddress,
     options: Options,
-    /// Indexes of servers, in order.
+    /// Indexes of servers, ascending.
     servers: Vec<usize>,
     default_server: usize,
     /// The protocols that a server asked for last, and whether they changed.
@@ -217,14 +224,19 @@ fn reader_add(
     place: &Place,
 ) -> Result<(), Complaint> {
     let text = shown(&address);
-    let addresses = &mut reader.shared.ports.addresses;
-    let quic = options.quic;
-    let Some(known) = addresses.iter_mut().find(|known| known.address == address && known.options.quic == quic) else {
+    let ports = &mut reader.shared.ports;
+    ports.listens += 1;
+    if ports.listens > MOST_LISTENS {
+        return Err(Complaint::emerg(format!("more than {MOST_LISTENS} addresses to listen on"), place));
+    }
+    let next = ports.addresses.len();
+    let at = *ports.index.entry((address.clone(), options.quic)).or_insert(next);
+    let Some(known) = ports.addresses.get_mut(at) else {
         let (servers, default_server) = (vec![server], server);
-        addresses.push(Listened { address, options, servers, default_server, protocols: None, changed: false });
+        ports.addresses.push(Listened { address, options, servers, default_server, protocols: None, changed: false });
         return Ok(());
     };
-    if known.servers.contains(&server) {
+    if known.servers.last() == Some(&server) {
         return Err(Complaint::emerg(format!("a duplicate listen {text}"), place));
     }
     known.servers.push(server);
@@ -281,7 +293,7 @@ impl Ports {
         let (quic, mut tcp): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.addresses).into_iter().partition(|listened| listened.options.quic);
         for mut listened in quic {
-            if !tcp.iter().any(|known| known.address == listened.address) {
+            if !self.index.contains_key(&(listened.address.clone(), false)) {
                 listened.options = Options { ssl: true, http2: true, ..Options::default() };
                 tcp.push(listened);
             }
@@ -289,10 +301,16 @@ impl Ports {
         self.addresses = tcp;
     }
 
-    /// Whether a server stands on an address with `ssl`, and whether on one with the `http2` parameter.
-    pub fn protocols_of(&self, server: usize) -> (bool, bool) {
-        let of = self.addresses.iter().filter(|listened| listened.servers.contains(&server));
-        of.fold((false, false), |(ssl, http2), listened| (ssl || listened.options.ssl, http2 || listened.options.http2))
+    /// For each of `count` servers: whether it stands on an address with `ssl`, and on one with the `http2` parameter.
+    pub fn protocols(&self, count: usize) -> Vec<(bool, bool)> {
+        let mut all = vec![(false, false); count];
+        for listened in &self.addresses {
+            for server in &listened.servers {
+                all[*server].0 |= listened.options.ssl;
+                all[*server].1 |= listened.options.http2;
+            }
+        }
+        all
     }
 
     /// The servers which must have a certificate because of a `listen … ssl`: (server, is the default one).

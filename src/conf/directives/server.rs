@@ -106,12 +106,13 @@ pub struct Built {
     pub names: Vec<Name>,
 }
 
-/// Builds a server out of its draft and what `http` says.
+/// Builds a server out of its draft, the protocols of its addresses (`ssl`, `http2`) and what `http` says.
 ///
 /// # Errors
 /// nginx's words for what it checks when levels are merged.
 pub fn build(
     draft: ServerDraft,
+    (ssl, http2_listen): (bool, bool),
     http: &Chain<'_>,
     http_settings: &Arc<Settings>,
     certificates: Certificates,
@@ -127,7 +128,6 @@ pub fn build(
         Above { chain: Some(&chain), settings: Some(&settings), pass: None, stub_status: false, internal: false };
     let script = builder.script(draft.script, above)?;
     let locations = builder.tree(draft.locations, above)?;
-    let (ssl, http2_listen) = builder.reader.shared.ports.protocols_of(draft.index);
     let root = Location {
         name: "".into(),
         kind: LocationKind::Server,

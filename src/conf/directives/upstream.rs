@@ -1,5 +1,6 @@
 //! upstream { server … }: groups of servers, and those that a `proxy_pass` with a plain host makes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::words::Place;
 #[derive(Debug, Default)]
 pub struct Registry {
     entries: Vec<Entry>,
+    /// Entries by their host in lower case; one host may stand with several ports.
+    index: HashMap<String, Vec<usize>>,
     built: Vec<Arc<Upstream>>,
 }
 
@@ -48,19 +51,18 @@ impl Registry {
     /// # Errors
     /// nginx's words when the address has a port and a block of that name exists.
     pub fn implicit(&mut self, address: Address, place: &Place) -> Result<usize, Complaint> {
-        for (index, entry) in self.entries.iter().enumerate() {
-            if !entry.host.eq_ignore_ascii_case(&address.host) {
-                continue;
-            }
+        let host = address.host.to_ascii_lowercase();
+        for index in self.index.get(&host).into_iter().flatten() {
+            let entry = &self.entries[*index];
             if entry.block.is_some() && !address.no_port {
                 let text = format!("upstream \"{}\" may not have port {}", address.host, address.port);
                 return Err(Complaint::emerg(text, place));
             }
-            if entry.port != 0 && address.port != 0 && entry.port != address.port {
-                continue;
+            if entry.port == 0 || address.port == 0 || entry.port == address.port {
+                return Ok(*index);
             }
-            return Ok(index);
         }
+        self.index.entry(host).or_default().push(self.entries.len());
         self.entries.push(Entry {
             host: address.host.clone(),
             port: address.port,
@@ -74,8 +76,8 @@ impl Registry {
 
     /// Names an upstream by its block; the block itself follows with [`Registry::fill`].
     fn explicit(&mut self, name: &str, place: &Place) -> Result<usize, Complaint> {
-        let index = self.entries.iter().position(|entry| entry.host.eq_ignore_ascii_case(name));
-        if let Some(index) = index {
+        let known = self.index.entry(name.to_ascii_lowercase()).or_default();
+        if let Some(index) = known.first().copied() {
             let entry = &mut self.entries[index];
             if entry.block.is_some() {
                 return Err(Complaint::emerg(format!("duplicate upstream \"{name}\""), place));
@@ -88,6 +90,7 @@ impl Registry {
             entry.block = Some(Group::new());
             return Ok(index);
         }
+        known.push(self.entries.len());
         let block = Some(Group::new());
         self.entries.push(Entry {
             host: name.to_owned(),
