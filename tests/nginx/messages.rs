@@ -26,7 +26,8 @@ fn said(binary: &Path, site: &Site, arguments: &[&str]) -> (Option<i32>, Vec<Str
 
 /// The lines that nginx writes too: what semper adds (a caret, the list of what is not honoured) is left out.
 fn common(lines: &[String]) -> Vec<String> {
-    lines.iter().filter(|line| line.starts_with("nginx: ")).cloned().collect()
+    let ours = |line: &&String| line.contains("\" is ignored: ");
+    lines.iter().filter(|line| line.starts_with("nginx: ")).filter(|line| !ours(line)).cloned().collect()
 }
 
 fn same_verdicts(confs: &[&str]) {
