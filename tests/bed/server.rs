@@ -73,9 +73,6 @@ pub fn http(inside: &str) -> String {
     access_log %dir%/access.log;
     client_body_temp_path %dir%/body;
     proxy_temp_path %dir%/proxy;
-    fastcgi_temp_path %dir%/fastcgi;
-    uwsgi_temp_path %dir%/uwsgi;
-    scgi_temp_path %dir%/scgi;
 {inside}
 }}"
     ))

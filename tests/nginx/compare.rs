@@ -121,7 +121,7 @@ impl Case {
         }
         for (nginx, semper) in expected.logs.iter().zip(&found.logs) {
             if nginx != semper {
-                faults.push(format!("--- nginx log\n{nginx}\n--- semper log\n{semper}"));
+                faults.push(format!("--- log lines\n{}", changed(nginx, semper)));
             }
         }
         assert!(faults.is_empty(), "{} differences\n{}\n{}", faults.len(), faults.join("\n"), found.complaints);
@@ -156,8 +156,14 @@ impl Case {
             })
             .collect();
         let logs = self.logs.iter().map(|log| mask.log(&settled(&server, log))).collect();
-        Run { answers, logs, complaints: format!("{name} said:\n{}", server.complaints()) }
+        Run { answers, logs, complaints: said(name, &server.complaints()) }
     }
+}
+
+/// What a server wrote to its error log, less what it says at every start.
+fn said(name: &str, complaints: &str) -> String {
+    let lines = complaints.lines().filter(|line| !line.contains("\" is ignored: ") && !line.contains("[notice]"));
+    format!("{name} said:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
 struct Run {
@@ -265,6 +271,15 @@ fn settled(server: &Server, name: &str) -> String {
         std::mem::replace(&mut last, now) == last
     });
     last
+}
+
+/// The lines that differ, if there are as many on both sides; else all of them.
+fn changed(nginx: &str, semper: &str) -> String {
+    if nginx.lines().count() != semper.lines().count() {
+        return format!("- nginx\n{nginx}\n+ semper\n{semper}");
+    }
+    let pairs = nginx.lines().zip(semper.lines()).filter(|(nginx, semper)| nginx != semper);
+    pairs.map(|(nginx, semper)| format!("- {nginx}\n+ {semper}\n")).collect()
 }
 
 /// Gives every file one date, so that validators are equal.

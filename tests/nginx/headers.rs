@@ -57,7 +57,7 @@ fn connections_are_kept_as_nginx_keeps_them() {
         ask("POST / HTTP/1.1\nHost: a.test\nContent-Length: 5\n\nhelloGET /next HTTP/1.1\nHost: a.test\nConnection: close\n\n", 200),
         ask("POST / HTTP/1.1\nHost: a.test\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\nGET /next HTTP/1.1\nHost: a.test\nConnection: close\n\n", 200),
         raw(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n", 200),
-        raw(b"GET / HTTP/1.1\nHost: a.test\nConnection: close\n\n", 200),
+        raw(b"GET / HTTP/1.1\nHost: a.test\nConnection: close\n\n", 200).here(400),
     ]);
 }
 

@@ -50,7 +50,7 @@ fn bad_chunks_are_refused() {
         chunked(b"0005\r\nhello\r\n000\r\n\r\n", 200),
         chunked(b"A\r\n0123456789\r\n0\r\n\r\n", 200),
         chunked(b"a\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n", 200),
-        chunked(b"5\nhello\n0\n\n", 200),
+        chunked(b"5\nhello\n0\n\n", 200).here(400),
         chunked(b"x\r\nhello\r\n0\r\n\r\n", 400),
         chunked(b"5x\r\nhello\r\n0\r\n\r\n", 400),
         chunked(b"-5\r\nhello\r\n0\r\n\r\n", 400),

@@ -4,10 +4,10 @@ use crate::compare::{ask, case, get, get_with, raw};
 
 #[test]
 fn formats_hold_what_nginx_writes() {
-    let conf = "log_format main '$remote_addr - $remote_user \"$request\" $status $body_bytes_sent \"$http_referer\" \"$http_user_agent\" $bytes_sent $request_length $connection_requests $request_completion $pipe';
+    let conf = "log_format main '$remote_addr - $remote_user \"$request\" $status $body_bytes_sent \"$http_referer\" \"$http_user_agent\" $request_length $connection_requests $request_completion $pipe';
         log_format json escape=json '{\"uri\":\"$uri\",\"agent\":\"$http_user_agent\",\"arg\":\"$arg_a\",\"none\":\"$http_none\"}';
         log_format none escape=none '$http_user_agent|$request_uri';
-        server { listen 127.0.0.1:%port1%; server_tokens off; access_log %dir%/main.log main; access_log %dir%/json.log json; access_log %dir%/none.log none;
+        server { listen 127.0.0.1:%port1%; access_log %dir%/main.log main; access_log %dir%/json.log json; access_log %dir%/none.log none;
             location / { return 200 hello; } location /404 { return 404 none; } location /204 { return 204; } }";
     case(conf).logs(&["main.log", "json.log", "none.log"]).same(&[
         get("/", 200),
