@@ -61,9 +61,6 @@ fn versions_and_keep_alive_as_nginx() {
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", Version(1002), true),
         ("GET / HTTP/1.0\r\n\r\n", Version::HTTP_10, false),
         ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", Version::HTTP_10, true),
-        ("GET /\r\n", Version::HTTP_09, false),
-        ("GET / \n", Version::HTTP_09, false),
-        ("GET / HTTP/1.1\nHost: a\n\n", Version::HTTP_11, true),
     ] {
         let head = head(wire);
         assert_eq!((head.version, head.keep_alive), (version, keep_alive), "{wire:?}");
@@ -172,7 +169,17 @@ fn hostile_heads_get_nginx_status_and_words() {
         (b"GET http://u@h/ HTTP/1.1\r\n", 400, format!("client sent invalid request {line}")),
         (b"GET / HTTP/2.0\r\n", 505, format!("client sent invalid version {line}")),
         (b"GET / HTTP/11.1\r\n", 505, format!("client sent invalid version {line}")),
-        (b"POST /\r\n", 400, format!("client sent invalid method in HTTP/0.9 request {line}")),
+        (b"GET /\r\n", 400, format!("client sent HTTP/0.9 request {line}")),
+        (b"GET / \n", 400, format!("client sent HTTP/0.9 request {line}")),
+        (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400, format!("client sent invalid request {line}")),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
+            400,
+            format!("client sent invalid header line: \"Host: a\\x0a...\" {fields}"),
+        ),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", 400, format!("client sent invalid header line: \"\\x0a...\" {fields}")),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX\n", 400, format!("client sent invalid header line: \"X\\x0a...\" {fields}")),
+        (b"GET / HTTP/1.1\r\nX: 1\r\r\n", 400, format!("client sent invalid header line: \"X: 1\\x0d...\" {fields}")),
         (b"GET http:///x HTTP/1.1\r\n", 400, format!("client sent invalid host in request line {line}")),
         (b"GET http://a..b/ HTTP/1.1\r\n", 400, format!("client sent invalid host in request line {line}")),
         (b"GET / HTTP/1.1\r\n\r\n", 400, format!("client sent HTTP/1.1 request without \"Host\" header {fields}")),

@@ -249,14 +249,6 @@ fn an_unknown_length_is_chunked_for_1_1_and_until_close_for_1_0() {
 }
 
 #[test]
-fn an_http_0_9_answer_has_no_head() {
-    Bench::new(|_| async { ok("<html>") }).run(async |mut client| {
-        client.send("GET /\r\n").await;
-        assert_eq!(client.rest().await, "<html>");
-    });
-}
-
-#[test]
 fn a_status_without_a_body_has_none() {
     let bench = Bench::new(|request| async move { answer(request.target[1..].parse_status(), "none") });
     bench.run(async |mut client| {

@@ -73,7 +73,7 @@ impl Chunked {
             size: 0,
             extensions: 0,
             trailer_bytes: 0,
-            trailers: FieldLine::new(true, false),
+            trailers: if rules.strict { FieldLine::strict(true) } else { FieldLine::lenient() },
             fields: Fields::default(),
             at: 0,
         }

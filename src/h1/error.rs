@@ -14,9 +14,9 @@ pub enum HeadError {
     /// HTTP/2 or later.
     #[error("client sent invalid version while reading client request line")]
     InvalidVersion,
-    /// HTTP/0.9 knows only GET.
-    #[error("client sent invalid method in HTTP/0.9 request while reading client request line")]
-    InvalidMethodIn09,
+    /// No version: HTTP/0.9, which has neither statuses nor lengths. nginx would still answer it.
+    #[error("client sent HTTP/0.9 request while reading client request line")]
+    Http09,
     /// The host of an absolute-form target is none.
     #[error("client sent invalid host in request line while reading client request line")]
     InvalidHostInLine,
@@ -93,7 +93,7 @@ impl HeadError {
             HeadError::Connect | HeadError::Trace => 405,
             HeadError::InvalidMethod
             | HeadError::InvalidRequest
-            | HeadError::InvalidMethodIn09
+            | HeadError::Http09
             | HeadError::InvalidHostInLine
             | HeadError::InvalidField { .. }
             | HeadError::InvalidHost

@@ -1,5 +1,6 @@
 //! Where are the parts of a header line? A machine that keeps its place; the same for requests, responses and trailers.
 //! Its language is nginx's: no folding, no space before the colon, no NUL; a line without colon is a name with no value.
+//! But a line of a client ends in CRLF and nothing else.
 
 /// Offsets of one field into the bytes given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,13 +57,18 @@ pub(super) struct FieldLine {
     span: Span,
     odd: bool,
     underscores: bool,
-    repeated_status: bool,
+    lenient: bool,
 }
 
 impl FieldLine {
-    /// `underscores`: a `_` does not make a name odd. `repeated_status`: pass over `HTTP/…` lines (upstream responses).
-    pub(super) fn new(underscores: bool, repeated_status: bool) -> FieldLine {
-        FieldLine { underscores, repeated_status, ..FieldLine::default() }
+    /// For clients: lines end in CRLF. `underscores`: a `_` does not make a name odd.
+    pub(super) fn strict(underscores: bool) -> FieldLine {
+        FieldLine { underscores, ..FieldLine::default() }
+    }
+
+    /// For upstreams, as nginx: lines may end in LF, and repeated status lines are passed over.
+    pub(super) fn lenient() -> FieldLine {
+        FieldLine { underscores: true, lenient: true, ..FieldLine::default() }
     }
 
     /// First byte of the present line.
@@ -86,7 +92,7 @@ impl FieldLine {
                     self.odd = false;
                     match byte {
                         b'\r' => self.state = State::HeadAlmostDone,
-                        b'\n' => return Ok(Step::End),
+                        b'\n' if self.lenient => return Ok(Step::End),
                         b':' => return Err(self.offence(here)),
                         _ => self.name(byte, here)?,
                     }
@@ -96,6 +102,7 @@ impl FieldLine {
                         self.span.name.1 = here;
                         self.state = State::BeforeValue;
                     }
+                    b'\n' if !self.lenient => return Err(self.offence(here)),
                     b'\r' | b'\n' => {
                         self.span.name.1 = here;
                         self.span.value = (here, here);
@@ -104,7 +111,7 @@ impl FieldLine {
                         }
                         self.state = State::AlmostDone;
                     }
-                    b'/' if self.repeated_status && &buf[self.line_start()..here as usize] == b"HTTP" => {
+                    b'/' if self.lenient && &buf[self.line_start()..here as usize] == b"HTTP" => {
                         self.state = State::Ignored;
                     }
                     _ => self.name(byte, here)?,
@@ -128,7 +135,7 @@ impl FieldLine {
                     let spaces = value.iter().rev().take_while(|&&b| b == b' ').count();
                     self.span.value.1 = (stop - spaces) as u32;
                     match buf[stop] {
-                        b'\n' => return Ok(self.done()),
+                        b'\n' if self.lenient => return Ok(self.done()),
                         b'\r' => self.state = State::AlmostDone,
                         _ => return Err(self.offence(stop as u32)),
                     }

@@ -112,7 +112,7 @@ impl Framing {
         match self.connection {
             Connection::Unsaid => version > Version::HTTP_10,
             Connection::Close => false,
-            Connection::KeepAlive => version >= Version::HTTP_10,
+            Connection::KeepAlive => true,
         }
     }
 

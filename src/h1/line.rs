@@ -1,5 +1,5 @@
-//! What does a request line say? A machine that keeps its place, byte for byte the language of nginx 1.28:
-//! method of `A-Z_-`, origin or absolute form, any byte above space in the target, `HTTP/1.x` or nothing (HTTP/0.9).
+//! What does a request line say? A machine that keeps its place. Its language is that of nginx 1.28: method of `A-Z_-`,
+//! origin or absolute form, any byte above space in the target, `HTTP/1.x`; but no HTTP/0.9, and lines end in CRLF.
 
 use super::error::HeadError;
 use super::version::Version;
@@ -103,7 +103,7 @@ impl RequestLine {
                 _ => {
                     if self.tail(byte, here)? {
                         *at = here + 1;
-                        return self.whole(buf);
+                        return Ok(true);
                     }
                 }
             }
@@ -165,16 +165,7 @@ impl RequestLine {
         self.state = match (self.state, byte) {
             (State::AfterTarget, b' ') => State::AfterTarget,
             (State::AfterTarget, b'H') => State::Protocol(1),
-            (State::AfterTarget, b'\r') => {
-                self.minor = Version::HTTP_09.minor();
-                self.end = here;
-                State::AlmostDone
-            }
-            (State::AfterTarget, b'\n') => {
-                self.minor = Version::HTTP_09.minor();
-                self.end = here;
-                return Ok(true);
-            }
+            (State::AfterTarget, b'\r' | b'\n') => return Err(HeadError::Http09),
             (State::Protocol(seen), byte) if PROTOCOL.get(usize::from(seen)) == Some(&byte) => match seen {
                 4 => State::FirstMajor,
                 _ => State::Protocol(seen + 1),
@@ -200,21 +191,10 @@ impl RequestLine {
                 self.end = here;
                 State::AlmostDone
             }
-            (State::Minor | State::AfterVersion, b'\n') => {
-                self.end = here;
-                return Ok(true);
-            }
             (State::AlmostDone, b'\n') => return Ok(true),
             _ => return Err(HeadError::InvalidRequest),
         };
         Ok(false)
-    }
-
-    fn whole(&self, buf: &[u8]) -> Result<bool, HeadError> {
-        if self.version() == Version::HTTP_09 && &buf[self.start..self.method_end] != b"GET" {
-            return Err(HeadError::InvalidMethodIn09);
-        }
-        Ok(true)
     }
 }
 

@@ -9,9 +9,9 @@
 //! | how is a message put on the wire? | [`write_status_line`], [`write_request_line`], [`write_fields`], [`chunk_size_line`] |
 //!
 //! Both parsers keep their place: however slowly a peer sends, no byte is looked at twice. Their rules are those of
-//! nginx 1.28 (a message may be accepted only if nginx accepts it), with two places where we are stricter, because
-//! they are open doors for request smuggling: a CR that no LF follows is refused everywhere, and a request's chunks must
-//! be framed by CRLF with bounded extensions and trailers.
+//! nginx 1.28: nothing is taken from a client that nginx refuses. Where nginx is lax with clients and others are not, we
+//! are strict, because requests are smuggled through such differences: a line ends in CRLF, never in LF or CR alone; a
+//! chunk likewise, and its extensions and trailers are bounded; HTTP/0.9 is refused. Upstreams are read as nginx does.
 
 mod body;
 mod chunked;

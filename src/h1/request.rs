@@ -21,7 +21,7 @@ pub struct RequestHead {
     /// Path and query, raw: `$request_uri`. Of an absolute-form target without scheme and host; never empty in a whole
     /// head, begins with `/`. May have any byte above space but DEL.
     pub target: Bytes,
-    /// The version; HTTP/0.9 if the line had none.
+    /// The version, 1.0 or later 1.x.
     pub version: Version,
     /// Fields in order and as written. Names are odd only if the rules let odd names pass.
     pub fields: Fields,
@@ -83,7 +83,7 @@ impl RequestParser {
             at: 0,
             line: RequestLine::default(),
             line_whole: false,
-            field: FieldLine::new(rules.underscores, false),
+            field: FieldLine::strict(rules.underscores),
             spans: Vec::new(),
             dropped: Vec::new(),
             framing: Framing::default(),
@@ -146,9 +146,6 @@ impl RequestParser {
             if self.line.host.is_some_and(|(from, to)| host_shape(&buf[from..to]).is_none()) {
                 return Err(HeadError::InvalidHostInLine);
             }
-            if self.line.version() < Version::HTTP_10 {
-                return Ok(true);
-            }
         }
         self.fields(buf)
     }
@@ -186,9 +183,6 @@ impl RequestParser {
     fn whole(&mut self, buf: &mut BytesMut) -> Result<RequestHead, Box<Malformed>> {
         let wire = buf.split_to(self.at).freeze();
         let mut head = self.cut(&wire);
-        if head.version < Version::HTTP_10 {
-            return Ok(head);
-        }
         match self.framing.judge(&wire, head.version, &head.method) {
             Ok((length, chunked)) => {
                 head.body = if chunked { BodyLength::Chunked } else { BodyLength::Length(length.unwrap_or(0)) };

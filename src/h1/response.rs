@@ -76,7 +76,7 @@ impl ResponseParser {
             at: 0,
             line: StatusLine::new(),
             line_whole: false,
-            field: FieldLine::new(true, true),
+            field: FieldLine::lenient(),
             spans: Vec::new(),
             length: None,
             encoding: None,

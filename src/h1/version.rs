@@ -7,8 +7,6 @@ use std::fmt;
 pub struct Version(pub u16);
 
 impl Version {
-    /// A request line without a version: no head in the answer, the connection is closed after it.
-    pub const HTTP_09: Version = Version(9);
     /// HTTP/1.0.
     pub const HTTP_10: Version = Version(1000);
     /// HTTP/1.1.
@@ -31,7 +29,6 @@ impl Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Version::HTTP_09 => f.write_str("HTTP/0.9"),
             Version::HTTP_10 => f.write_str("HTTP/1.0"),
             Version::HTTP_11 => f.write_str("HTTP/1.1"),
             other => write!(f, "HTTP/{}.{}", other.major(), other.minor()),

@@ -278,9 +278,7 @@ where
         let framing = Framing::of(&response, exchange.asked);
         let keep_alive = self.may_keep(&exchange, limits) && !response.close && framing != Framing::UntilClose;
         self.out.restart();
-        if exchange.asked.version >= h1::Version::HTTP_10 {
-            head::write_head(&mut self.out.tail, &response, framing, keep_alive);
-        }
+        head::write_head(&mut self.out.tail, &response, framing, keep_alive);
         let head_length = self.out.len() as u64;
         let body = std::mem::take(&mut response.body);
         drop(response);

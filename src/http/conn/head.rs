@@ -24,7 +24,7 @@ pub(super) enum Framing {
 /// What of a request steers its answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    /// HTTP/0.9: no head at all.
+    /// What the client speaks: chunks only from HTTP/1.1 on.
     pub(super) version: h1::Version,
     /// HEAD: no body.
     pub(super) head_only: bool,
@@ -155,7 +155,6 @@ fn decimal(out: &mut BytesMut, mut number: u64) {
 /// The version in the seam's words.
 pub(super) fn spoken(version: h1::Version) -> Version {
     match version {
-        h1::Version::HTTP_09 => Version::Http09,
         h1::Version::HTTP_10 => Version::Http10,
         _ => Version::Http11,
     }
