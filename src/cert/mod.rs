@@ -4,6 +4,7 @@
 pub mod ari;
 mod attempt;
 pub mod bundle;
+pub mod changed;
 pub mod choose;
 pub(crate) mod der;
 pub mod failure;

@@ -1,1 +1,4 @@
 //! What changed behind our back? The file watcher and (later) probes. Reports, never decides.
+
+pub mod files;
+mod links;

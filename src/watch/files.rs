@@ -1,0 +1,314 @@
+//! Which files have changed? Watches the directories on the way to each file, waits until the writing has paused, and
+//! compares contents; looks at every file once a minute besides, for file systems that send no events, and more often
+//! where a directory cannot be watched. Says only that something changed; judges nothing. Runs on a thread of its own,
+//! so that a stuck disk holds up nobody.
+
+use super::links;
+use crate::net::files::ReadFile;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How patient the watcher is. The defaults are for people and file systems; tests are quicker.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Files are read when nothing has happened for so long …
+    pub quiet: Duration,
+    /// … or this long after the first event, whatever happens.
+    pub longest: Duration,
+    /// Every file is looked at in this interval.
+    pub every: Duration,
+    /// Files whose directories cannot be watched are looked at in this interval.
+    pub unwatched: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            quiet: Duration::from_millis(200),
+            longest: Duration::from_secs(2),
+            every: Duration::from_secs(60),
+            unwatched: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A running watcher; ends when dropped.
+#[derive(Debug)]
+pub struct FileWatch {
+    messages: Sender<Message>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Watch(HashMap<PathBuf, Known>),
+    Touched(Vec<PathBuf>),
+    Everything,
+    Stop,
+}
+
+/// What was last seen of a file.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    stamp: Option<Stamp>,
+    /// Filled in when the file is first read here; until then any new stamp counts as a change.
+    digest: Option<[u8; 32]>,
+    directories: BTreeSet<PathBuf>,
+    watched: bool,
+}
+
+/// What `stat()` says of the file that a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: Option<SystemTime>,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// `Ok(None)`: there is no such file. `Err`: we may not look.
+    fn of(path: &Path) -> Result<Option<Stamp>, std::io::Error> {
+        use std::os::unix::fs::MetadataExt;
+        match std::fs::metadata(path) {
+            Ok(meta) => Ok(Some(Stamp {
+                device: meta.dev(),
+                inode: meta.ino(),
+                size: meta.len(),
+                modified: meta.modified().ok(),
+                changed: (meta.ctime(), meta.ctime_nsec()),
+            })),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl FileWatch {
+    /// Starts the thread. `report` is called there with each file whose content has changed, appeared or gone; it should
+    /// only pass the path on. Files are read through `reader`.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        reader: Arc<dyn ReadFile>,
+        patience: Patience,
+        report: impl Fn(PathBuf) + Send + 'static,
+    ) -> std::io::Result<FileWatch> {
+        let (messages, inbox) = channel();
+        let touched = messages.clone();
+        let run = move || {
+            let notifier = notifier(touched);
+            if notifier.is_none() {
+                tracing::warn!("file events are not available; files are looked at every {:?}", patience.unwatched);
+            }
+            let loop_ = Loop { files: HashMap::new(), notifier, watched: HashSet::new(), reader, patience, report };
+            loop_.run(&inbox);
+        };
+        std::thread::Builder::new().name("files".into()).spawn(run)?;
+        Ok(FileWatch { messages })
+    }
+
+    /// Watches these files from now on, and no others. What they look like is noted before this returns: called before
+    /// the files are loaded, no change can slip through in between.
+    pub fn watch(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let known = |path: PathBuf| {
+            let stamp = Stamp::of(&path).ok().flatten();
+            (path, Known { stamp, ..Known::default() })
+        };
+        // The thread ends only with us.
+        let _ = self.messages.send(Message::Watch(paths.into_iter().map(known).collect()));
+    }
+}
+
+impl Drop for FileWatch {
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::Stop);
+    }
+}
+
+fn notifier(touched: Sender<Message>) -> Option<RecommendedWatcher> {
+    let pass_on = move |event: notify::Result<notify::Event>| {
+        let message = match event {
+            Ok(event) if event.kind.is_access() => return,
+            Ok(event) if event.need_rescan() => Message::Everything,
+            Ok(event) => Message::Touched(event.paths),
+            Err(_) => Message::Everything,
+        };
+        let _ = touched.send(message);
+    };
+    notify::recommended_watcher(pass_on).ok()
+}
+
+struct Loop<R> {
+    files: HashMap<PathBuf, Known>,
+    notifier: Option<RecommendedWatcher>,
+    watched: HashSet<PathBuf>,
+    reader: Arc<dyn ReadFile>,
+    patience: Patience,
+    report: R,
+}
+
+impl<R: Fn(PathBuf)> Loop<R> {
+    fn run(mut self, inbox: &Receiver<Message>) {
+        let (mut last_all, mut last_unwatched) = (Instant::now(), Instant::now());
+        loop {
+            let wait = (last_all + self.patience.every).min(last_unwatched + self.patience.unwatched);
+            match inbox.recv_timeout(wait.saturating_duration_since(Instant::now())) {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Message::Watch(files)) => self.replace(files),
+                Ok(first @ (Message::Touched(_) | Message::Everything)) => {
+                    let (touched, next) = self.settle(first, inbox);
+                    self.look_where(touched.as_ref());
+                    match next {
+                        Some(Message::Stop) => return,
+                        Some(Message::Watch(files)) => self.replace(files),
+                        _ => {}
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let all = last_all.elapsed() >= self.patience.every;
+            if all || last_unwatched.elapsed() >= self.patience.unwatched {
+                self.look_again(all);
+                last_unwatched = Instant::now();
+                last_all = if all { last_unwatched } else { last_all };
+            }
+        }
+    }
+
+    /// Gathers events until they pause: the directories in which something happened, or `None` for all of them. A message
+    /// of another kind ends the wait and is handed back.
+    fn settle(&self, first: Message, inbox: &Receiver<Message>) -> (Option<HashSet<PathBuf>>, Option<Message>) {
+        let end = Instant::now() + self.patience.longest;
+        let mut touched = Some(HashSet::new());
+        let mut add = |message| match message {
+            Message::Touched(paths) => {
+                if let Some(touched) = &mut touched {
+                    touched.extend(paths.iter().filter_map(|path| Some(path.parent()?.to_owned())));
+                    touched.extend(paths);
+                }
+                None
+            }
+            Message::Everything => {
+                touched = None;
+                None
+            }
+            other => Some(other),
+        };
+        add(first);
+        loop {
+            let wait = self.patience.quiet.min(end.saturating_duration_since(Instant::now()));
+            let Ok(message) = inbox.recv_timeout(wait) else { break };
+            if let Some(other) = add(message) {
+                return (touched, Some(other));
+            }
+        }
+        (touched, None)
+    }
+
+    fn replace(&mut self, files: HashMap<PathBuf, Known>) {
+        let mut old = std::mem::take(&mut self.files);
+        for (path, new) in files {
+            let mut known = old.remove(&path).unwrap_or(new);
+            // Where we may not look ourselves, only the content tells; it is read through the reader.
+            if known.stamp.is_none() && known.digest.is_none() && Stamp::of(&path).is_err() {
+                known.digest = Some(self.digest(&path));
+            }
+            self.files.insert(path, known);
+        }
+        let paths: Vec<_> = self.files.keys().cloned().collect();
+        let mut needed = HashSet::new();
+        for path in paths {
+            self.watch_directories(&path);
+            needed.extend(self.files.get(&path).into_iter().flat_map(|known| known.directories.iter().cloned()));
+        }
+        let gone: Vec<_> = self.watched.difference(&needed).cloned().collect();
+        for directory in gone {
+            self.watched.remove(&directory);
+            if let Some(notifier) = &mut self.notifier {
+                // It may have been deleted, and its watch with it.
+                let _ = notifier.unwatch(&directory);
+            }
+        }
+    }
+
+    /// Watches the directories on the way to `path`, as the way is now.
+    fn watch_directories(&mut self, path: &Path) {
+        let directories = links::directories(path);
+        // Where we may not even look, events on the way say nothing about the file.
+        let mut all = Stamp::of(path).is_ok();
+        for directory in &directories {
+            if self.watched.contains(directory) {
+                continue;
+            }
+            let watching = self.notifier.as_mut().map(|n| n.watch(directory, RecursiveMode::NonRecursive));
+            match watching {
+                Some(Ok(())) => drop(self.watched.insert(directory.clone())),
+                _ => all = false,
+            }
+        }
+        if let Some(known) = self.files.get_mut(path) {
+            (known.directories, known.watched) = (directories, all);
+        }
+    }
+
+    /// Looks at the files on whose way something was touched.
+    fn look_where(&mut self, touched: Option<&HashSet<PathBuf>>) {
+        // A directory that was replaced has lost its watch without a word.
+        if let Some(touched) = touched {
+            self.watched.retain(|directory| !touched.contains(directory) || directory.exists());
+        } else {
+            self.watched.clear();
+        }
+        let concerns =
+            |known: &Known| touched.is_none_or(|touched| known.directories.iter().any(|d| touched.contains(d)));
+        let paths: Vec<_> = self.files.iter().filter(|(_, known)| concerns(known)).map(|(p, _)| p.clone()).collect();
+        for path in paths {
+            self.watch_directories(&path);
+            self.look(&path);
+        }
+    }
+
+    /// Looks at all files, or at those whose directories cannot be watched.
+    fn look_again(&mut self, all: bool) {
+        let paths: Vec<_> =
+            self.files.iter().filter(|(_, k)| all || !k.watched).map(|(path, _)| path.clone()).collect();
+        for path in paths {
+            if all {
+                self.watch_directories(&path);
+            }
+            self.look(&path);
+        }
+    }
+
+    fn look(&mut self, path: &Path) {
+        let stamp = Stamp::of(path);
+        let Some(known) = self.files.get(path) else { return };
+        let (old_stamp, old_digest) = (known.stamp, known.digest);
+        if stamp.as_ref().is_ok_and(|stamp| *stamp == old_stamp) {
+            return;
+        }
+        let digest = self.digest(path);
+        if let Some(known) = self.files.get_mut(path) {
+            known.stamp = stamp.ok().flatten();
+            known.digest = Some(digest);
+        }
+        if old_digest != Some(digest) {
+            (self.report)(path.to_owned());
+        }
+    }
+
+    /// The digest of the content; zero if it cannot be read.
+    fn digest(&self, path: &Path) -> [u8; 32] {
+        let mut out = [0; 32];
+        if let Ok(content) = self.reader.read(path) {
+            out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content).as_ref());
+        }
+        out
+    }
+}

@@ -1,0 +1,87 @@
+//! In which directories can something happen that changes what a path leads to? The directory of every symlink on the
+//! way, and that of the file itself: `live/NAME/fullchain.pem` of certbot, `..data` of Kubernetes. Reads links alone.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+/// As many links as the kernel follows.
+const MOST_LINKS: usize = 40;
+
+/// The directories that must be watched for `path`. What does not exist yet is watched from where the way ends.
+pub(super) fn directories(path: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut links = 0;
+    let mut at = PathBuf::from("/");
+    let mut left: Vec<OsString> = parts(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        if let Ok(target) = std::fs::read_link(&next) {
+            found.insert(at.clone());
+            links += 1;
+            if links > MOST_LINKS {
+                break;
+            }
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            left.extend(parts(&target));
+        } else if left.is_empty() || !next.exists() {
+            found.insert(at.clone());
+            break;
+        } else {
+            at = next;
+        }
+    }
+    found
+}
+
+/// The parts of a path, the first one last.
+fn parts(path: &Path) -> Vec<OsString> {
+    let normal = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    let mut parts: Vec<_> = normal.collect();
+    parts.reverse();
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_hop_of_certbot_and_kubernetes_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("archive/a")).unwrap();
+        std::fs::create_dir_all(root.join("live/a")).unwrap();
+        std::fs::write(root.join("archive/a/cert1.pem"), "1").unwrap();
+        symlink("../../archive/a/cert1.pem", root.join("live/a/cert.pem")).unwrap();
+        let watched = directories(&root.join("live/a/cert.pem"));
+        assert_eq!(watched, BTreeSet::from([root.join("live/a"), root.join("archive/a")]));
+        std::fs::create_dir_all(root.join("k8s/..2026_1")).unwrap();
+        std::fs::write(root.join("k8s/..2026_1/tls.crt"), "1").unwrap();
+        symlink("..2026_1", root.join("k8s/..data")).unwrap();
+        symlink("..data/tls.crt", root.join("k8s/tls.crt")).unwrap();
+        let watched = directories(&root.join("k8s/tls.crt"));
+        assert_eq!(watched, BTreeSet::from([root.join("k8s"), root.join("k8s/..2026_1")]));
+    }
+
+    #[test]
+    fn missing_paths_and_loops_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        assert_eq!(directories(&root.join("no/such/file")), BTreeSet::from([root.clone()]));
+        symlink("b", root.join("a")).unwrap();
+        symlink("a", root.join("b")).unwrap();
+        assert_eq!(directories(&root.join("a")), BTreeSet::from([root.clone()]));
+    }
+}
