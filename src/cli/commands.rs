@@ -28,6 +28,8 @@ struct Line {
 enum Command {
     /// Serve names without a configuration file: semper serve example.com=127.0.0.1:3000 (`serve` may be left out).
     Serve(Serve),
+    /// The product at work on this machine: a sample upstream, semper before it, certificates that live for a minute.
+    Demo(super::demo::Demo),
     /// What the running semper serves, until when, and what happens next.
     Status {
         #[command(flatten)]
@@ -123,6 +125,7 @@ pub fn run(program: &[String]) -> ExitCode {
     };
     match line.command {
         Command::Serve(serve) => serve.run(program),
+        Command::Demo(demo) => super::demo::run(&demo),
         Command::Status { place, json } => ask::status(&place.state_path(), json),
         Command::Renew { name, place } => ask::renew(&place.state_path(), &name),
         Command::Check { place, offline } => look::check(place.layout(), offline),

@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod commands;
+pub mod demo;
 pub mod look;
 pub mod migrate;
 pub mod nginx;

@@ -14,6 +14,7 @@ use crate::plan::{Plan, log};
 use super::errorlog::ErrorLogs;
 use super::layout::Layout;
 use super::tape::{Recorder, Tape};
+use super::world::RealWorld;
 
 /// What somebody asked to be served.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,9 +77,9 @@ impl Wish {
     pub fn load(&self, world: &dyn World) -> Result<(Loaded, Source), Broken> {
         let recorder = Recorder::new(world);
         let loaded = self.plan(&recorder)?;
-        let refused = |complaint: &&Complaint| complaint.level == Level::Emerg;
-        if loaded.plan.process.strict_start && loaded.complaints.iter().any(|complaint| refused(&complaint)) {
-            return Err(Broken { complaints: loaded.complaints, files: loaded.files });
+        if loaded.plan.process.strict_start {
+            // Certificates were not looked at yet: whoever loads them would go on without a bad one.
+            self.judge(&RealWorld { judge_certificates: true })?;
         }
         Ok((loaded, Source { wish: self.clone(), tape: recorder.into_tape() }))
     }
@@ -164,7 +165,8 @@ fn from_conf(layout: &Layout, directives: Option<String>, offline: bool, world: 
         },
     };
     let conf::load::Loaded { plan, complaints, files, notes } = conf::load::load(world, &options);
-    let Some(plan) = plan else { return Err(Broken { complaints, files }) };
+    let Some(mut plan) = plan else { return Err(Broken { complaints, files }) };
+    super::challenge_listener::add(&mut plan);
     let ignored = notes.into_iter().filter_map(|note| Some((note.directive, note.why?.to_owned()))).collect();
     Ok(Loaded { plan: Arc::new(plan), complaints, ignored, files })
 }

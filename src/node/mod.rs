@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod borrowed;
+pub mod challenge_listener;
 pub mod channel;
 pub mod child;
 pub mod clock;

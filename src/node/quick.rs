@@ -122,6 +122,7 @@ impl Quick {
             environment: Box::default(),
             state_path: self.state.clone(),
             strict_start: false,
+            challenge_listen: Default::default(),
         }
     }
 

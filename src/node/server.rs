@@ -225,6 +225,12 @@ impl Server {
         Ok(())
     }
 
+    /// The last certificate of the chain that is shown for `source`, DER: where the built-in authority signs, its root.
+    pub fn root_of(&self, source: &CertificateSource) -> Option<Vec<u8>> {
+        let signer = self.tls.certificates().held(source)?.signer().ok()?;
+        Some(signer.cert.last()?.to_vec())
+    }
+
     /// Opens the logs again.
     pub fn reopen(&self) {
         for worker in &self.workers {

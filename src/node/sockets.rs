@@ -10,6 +10,7 @@ use crate::plan::Plan;
 use crate::plan::listener::{ListenAddress, SocketOptions};
 use crate::plan::log::Level;
 
+use super::challenge_listener;
 use super::errorlog::ErrorLogs;
 use super::orders::Address;
 
@@ -48,10 +49,14 @@ impl Sockets {
         let mut fresh = Fresh::default();
         for tries_left in (0..TRIES).rev() {
             let mut in_use = false;
-            for (address, options) in wanted(plan) {
+            for (address, options, optional) in wanted(plan) {
                 match self.open_one(address, options, workers) {
                     Ok(true) => fresh.0.push(address.clone()),
                     Ok(false) => {}
+                    Err(error) if optional => {
+                        let text = format!("{error}: challenges cannot be answered there");
+                        logs.line(Level::Warn, None, &text);
+                    }
                     Err(error) => {
                         logs.line(Level::Emerg, None, &error.to_string());
                         if !error.in_use() {
@@ -114,7 +119,7 @@ impl Sockets {
     /// Closes every address that `plan` does not want.
     pub fn keep_only(&mut self, plan: &Plan) {
         let gone: Vec<ListenAddress> =
-            self.0.keys().filter(|held| !wanted(plan).any(|(address, _)| address == *held)).cloned().collect();
+            self.0.keys().filter(|held| !wanted(plan).any(|(address, ..)| address == *held)).cloned().collect();
         for address in gone {
             self.close(&address);
         }
@@ -160,14 +165,14 @@ impl Sockets {
 /// # Errors
 /// nginx's words.
 pub fn test(plan: &Plan) -> Result<(), String> {
-    for (address, options) in wanted(plan) {
+    for (address, options, optional) in wanted(plan) {
         match listen::open(address, options, 1) {
             Ok(_) => {
                 if let ListenAddress::Unix(path) = address {
                     let _ = std::fs::remove_file(path);
                 }
             }
-            Err(error) if error.in_use() => {}
+            Err(error) if error.in_use() || optional => {}
             Err(error) => return Err(error.to_string()),
         }
     }
@@ -180,9 +185,10 @@ pub fn workers(plan: &Plan) -> usize {
     plan.process.workers.unwrap_or_else(all).max(1)
 }
 
-fn wanted(plan: &Plan) -> impl Iterator<Item = (&ListenAddress, &SocketOptions)> {
+/// Address, options, and whether it may stay closed.
+fn wanted(plan: &Plan) -> impl Iterator<Item = (&ListenAddress, &SocketOptions, bool)> {
     let listeners = plan.http.iter().flat_map(|http| http.listeners.iter());
-    listeners.map(|listener| (&listener.address, &listener.options))
+    listeners.map(|listener| (&listener.address, &listener.options, challenge_listener::is_optional(listener)))
 }
 
 /// A unix socket whose process is gone: its file is removed. A live one answers, and stays.

@@ -33,6 +33,20 @@ pub struct Process {
     pub state_path: PathBuf,
     /// `strict_start` (semper): refuse to start where a start would go on with a placeholder. Default off.
     pub strict_start: bool,
+    /// `acme_challenge_listen` (semper): where challenges are answered when no listener stands there.
+    pub challenge_listen: ChallengeListen,
+}
+
+/// `acme_challenge_listen`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChallengeListen {
+    /// Port 80 of every address: the default.
+    #[default]
+    Port80,
+    /// `off`: nowhere.
+    Off,
+    /// An address and port, to which somebody forwards port 80.
+    At(std::net::SocketAddr),
 }
 
 impl Default for Process {
@@ -52,6 +66,7 @@ impl Default for Process {
             environment: Box::default(),
             state_path: "state".into(),
             strict_start: false,
+            challenge_listen: ChallengeListen::default(),
         }
     }
 }

@@ -204,6 +204,7 @@ fn plan() -> Arc<Plan> {
         environment: Box::default(),
         state_path: "state".into(),
         strict_start: false,
+        challenge_listen: Default::default(),
     };
     Arc::new(Plan { process, http: None, issuers: Box::default(), certificates: Box::default() })
 }

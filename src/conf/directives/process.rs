@@ -9,7 +9,7 @@ use crate::conf::table::{Home, Row};
 use crate::conf::tree::Directive;
 use crate::conf::value;
 use crate::plan::log::{ErrorLog, Level as Severity, LogTarget};
-use crate::plan::process::{EnvironmentVariable, Process, User};
+use crate::plan::process::{ChallengeListen, EnvironmentVariable, Process, User};
 
 use super::http::{self, HttpDraft};
 use super::{acme, log, stream};
@@ -80,6 +80,10 @@ impl Scope for MainDraft {
                 Ok(())
             }
             "state_path" if self.level.has(row.name) => Err(directive_is(directive, "is duplicate")),
+            "acme_challenge_listen" if challenge_listen(&directive.args[0]).is_none() => {
+                let text = format!("invalid parameter \"{}\"", directive.args[0]);
+                Err(Complaint::emerg(text, &directive.place))
+            }
             _ => self.level.set(row, directive, &mut reader.variables, &mut reader.complaints),
         }
     }
@@ -189,7 +193,17 @@ pub fn finish(draft: &MainDraft, reader: &Reader<'_>) -> Process {
         environment: draft.environment.clone().into(),
         state_path: path(level.text("state_path").unwrap_or(&defaults.state_path)),
         strict_start: level.flag("strict_start").unwrap_or(false),
+        challenge_listen: level.text("acme_challenge_listen").and_then(challenge_listen).unwrap_or_default(),
     }
+}
+
+/// `off`, a port, or an address with a port.
+fn challenge_listen(text: &str) -> Option<ChallengeListen> {
+    if text == "off" {
+        return Some(ChallengeListen::Off);
+    }
+    let port = || Some(std::net::SocketAddr::from(([0, 0, 0, 0], text.parse().ok()?)));
+    text.parse().ok().or_else(port).map(ChallengeListen::At)
 }
 
 /// The account that the server process takes when none is named and the master is root.
