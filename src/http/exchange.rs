@@ -95,8 +95,6 @@ pub struct Exchange {
     pub valid_location: bool,
     /// A rewrite wants the location to be looked for again.
     pub(super) uri_changed: bool,
-    /// Bytes of the prefix by which the location was found; `None`: by a regular expression.
-    pub located: Option<usize>,
     /// An internal redirect or rewrite took place: `internal` locations are open.
     pub internal: bool,
     /// Rewrites and internal redirects that are still allowed.
@@ -158,7 +156,6 @@ impl Exchange {
             valid_unparsed_uri: true,
             valid_location: true,
             uri_changed: false,
-            located: Some(0),
             internal: false,
             changes_left: 11,
             error_page: false,
@@ -213,7 +210,6 @@ impl Exchange {
     /// Moves the request back to the server's own level.
     pub(super) fn stand_at_server(&mut self) {
         if let Some(root) = self.server().map(|server| server.root.clone()) {
-            self.located = Some(0);
             self.enter(root);
         }
     }

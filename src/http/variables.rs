@@ -220,10 +220,10 @@ impl Exchange {
         if !self.valid_location {
             return None;
         }
-        match self.located {
-            Some(prefix) => path.extend_from_slice(self.uri.get(prefix..)?),
-            None if self.add_uri_to_alias => path.extend_from_slice(&self.uri),
-            None => {}
+        match files.alias_replaces {
+            usize::MAX if self.add_uri_to_alias => path.extend_from_slice(&self.uri),
+            usize::MAX => {}
+            prefix => path.extend_from_slice(self.uri.get(prefix..)?),
         }
         Some((path, root))
     }

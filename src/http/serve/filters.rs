@@ -128,19 +128,14 @@ fn replace(answer: &mut Answer, name: &'static str, value: Bytes) {
     }
 }
 
-/// `charset`, for the types of nginx's `charset_types`.
+/// `charset`, for `charset_types`.
 fn charset(exchange: &Exchange, answer: &mut Answer) {
-    const TYPES: [&[u8]; 6] = [
-        b"text/html",
-        b"text/xml",
-        b"text/plain",
-        b"text/vnd.wap.wml",
-        b"application/javascript",
-        b"application/rss+xml",
-    ];
-    let Some(charset) = &exchange.settings().files.charset else { return };
+    let files = &exchange.settings().files;
+    let Some(charset) = &files.charset else { return };
     let Some(kind) = &answer.content_type else { return };
-    if !TYPES.iter().any(|known| kind.eq_ignore_ascii_case(known)) || answer.fields.has("content-encoding") {
+    let counts = |known: &str| known == "*" || kind.eq_ignore_ascii_case(known.as_bytes());
+    let named = kind.contains(&b';');
+    if named || !files.charset_types.iter().any(|known| counts(known)) || answer.fields.has("content-encoding") {
         return;
     }
     let charset = exchange.field_text(charset);

@@ -11,6 +11,7 @@ mod gzip;
 mod index;
 pub mod limit;
 mod log;
+mod outgoing;
 pub mod pages;
 mod password;
 mod phases;

@@ -1,7 +1,7 @@
 //! How does a rewrite script see and change a request?
 
 use crate::http::exchange::Exchange;
-use crate::plan::location::{Location, LocationKind};
+use crate::plan::location::Location;
 use crate::plan::log::Level;
 use crate::plan::pattern::Spans;
 use crate::plan::template::{Builtin, VariableSource};
@@ -47,7 +47,7 @@ impl Scene for Exchange {
         let source = self.plan().and_then(|plan| plan.http.as_ref()?.variables.get(variable)).map(|v| &v.source);
         match source {
             Some(VariableSource::Builtin(Builtin::Args)) => self.args = value,
-            Some(VariableSource::Builtin(Builtin::LimitRate)) => match size(&value) {
+            Some(VariableSource::Builtin(Builtin::LimitRate)) => match super::outgoing::number(&value) {
                 Some(rate) => self.limit_rate = Some(rate),
                 None => {
                     let value = String::from_utf8_lossy(&value);
@@ -89,30 +89,9 @@ impl Exchange {
             let stays = except.methods.iter().any(|method| is(method) || (&**method == "GET" && is("HEAD")));
             if !stays {
                 let otherwise = except.otherwise.clone();
-                self.name_location(&location);
                 return self.enter(otherwise);
             }
         }
-        self.name_location(&location);
         self.enter(location);
     }
-
-    /// `alias` and `proxy_pass` go by the prefix of the location around an `if`.
-    fn name_location(&mut self, location: &Location) {
-        match location.kind {
-            LocationKind::If | LocationKind::LimitExcept => {}
-            LocationKind::Regex(..) => self.located = None,
-            _ => self.located = Some(location.name.len()),
-        }
-    }
-}
-
-/// A size as configurations write it: `10`, `10k`, `1m`.
-fn size(text: &[u8]) -> Option<u64> {
-    let (digits, factor) = match text.split_last()? {
-        (b'k' | b'K', digits) => (digits, 1 << 10),
-        (b'm' | b'M', digits) => (digits, 1 << 20),
-        _ => (text, 1),
-    };
-    std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?.checked_mul(factor)
 }

@@ -1,7 +1,7 @@
 //! What follows a request until its log line? A ticket: made when the request comes, handed to the driver with the answer,
 //! and whatever happens, also if everything is dropped, logged once.
 
-use super::{Worker, choose, filters, log};
+use super::{Worker, choose, filters, log, outgoing};
 use crate::http::answer::Answer;
 use crate::http::exchange::Exchange;
 use crate::http::message::{Body, Finish, Malformed, Request, Response, Sent};
@@ -40,7 +40,9 @@ impl Ticket {
         };
         let target = request.target.clone();
         let host = request.host.clone();
-        let uri = normalize(&target, server.head.merge_slashes);
+        // As nginx: how a URI is read is a matter of the connection's server, not of the one that the host names.
+        let merge_slashes = standing.as_ref().is_none_or(|standing| standing.bound.server.head.merge_slashes);
+        let uri = normalize(&target, merge_slashes);
         let tls = choose::check_tls(&connection, &server, host.as_ref());
         let broken = Uri { path: Bytes::from_static(b"/"), args: Bytes::new(), escapes: false };
         let bad = uri.is_err();
@@ -99,7 +101,8 @@ impl Ticket {
         exchange.shown.status.set(answer.status);
         self.answered = true;
         let close = answer.close || self.exchange.ends_connection;
-        let Answer { status, reason, content_length, body, tunnel, .. } = answer;
+        let (body, content_length) = outgoing::prepare(&self.exchange, answer.body, answer.content_length);
+        let Answer { status, reason, tunnel, .. } = answer;
         Response { status, reason, fields, content_length, body, close, settings, finish: Some(self), tunnel }
     }
 

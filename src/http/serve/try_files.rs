@@ -16,12 +16,13 @@ pub(super) fn choose(exchange: &mut Exchange) -> Result<(), Turn> {
         return Ok(());
     };
     let Some(try_files) = &location.try_files else { return Ok(()) };
-    let alias = exchange.settings().files.alias;
+    // The bytes of the URI that `alias` replaces; all of it below a regular expression.
+    let files = &exchange.settings().files;
+    let alias = files.alias.then_some(files.alias_replaces);
     let Some((path, root)) = exchange.file_path_and_root() else { return Err(Turn::Status(500)) };
     for item in &try_files.files {
         let mut name = exchange.text(&item.path);
-        if alias
-            && let Some(prefix) = exchange.located
+        if let Some(prefix) = alias.filter(|prefix| *prefix != usize::MAX)
             && item.path.as_literal().is_none()
             && exchange.uri.get(..prefix).is_some_and(|start| name.starts_with(start))
         {
@@ -38,16 +39,16 @@ pub(super) fn choose(exchange: &mut Exchange) -> Result<(), Turn> {
         if directory != item.directory {
             continue;
         }
-        match (alias, exchange.located) {
-            (false, _) => exchange.uri = name,
-            (true, Some(prefix)) => {
-                exchange.uri = [exchange.uri.get(..prefix).unwrap_or_default(), &name].concat().into();
-            }
-            (true, None) if !item.directory => {
+        match alias {
+            None => exchange.uri = name,
+            Some(usize::MAX) if item.directory => {}
+            Some(usize::MAX) => {
                 exchange.uri = name;
                 exchange.add_uri_to_alias = true;
             }
-            (true, None) => {}
+            Some(prefix) => {
+                exchange.uri = [exchange.uri.get(..prefix).unwrap_or_default(), &name].concat().into();
+            }
         }
         return Ok(());
     }
