@@ -136,7 +136,8 @@ fn ours(wire: &str, rules: HeadRules) -> Verdict {
         Ok(Some(head)) if head.body == BodyLength::Length(0) => Verdict::Status(200),
         Ok(Some(_)) => Verdict::Body,
         Ok(None) => Verdict::Status(0),
-        Err(refused) if refused.error == HeadError::Http09 => Verdict::Stricter,
+        Err(refused) if matches!(refused.error, HeadError::Http09 | HeadError::HostsDiffer) => Verdict::Stricter,
+        Err(refused) if refused.error == HeadError::InvalidHost && wire.contains(":x") => Verdict::Stricter,
         Err(refused) => Verdict::Status(match refused.error.status() {
             494 => 400,
             status => status,

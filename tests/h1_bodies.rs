@@ -192,9 +192,10 @@ fn nothing_that_breaks_a_line_is_written() {
     write_status_line(&mut out, 302, None).unwrap();
     write_status_line(&mut out, 418, None).unwrap();
     write_status_line(&mut out, 200, Some(b"Fine")).unwrap();
+    write_status_line(&mut out, 200, Some(b"")).unwrap();
     write_field(&mut out, b"A", b"\x01 b\xff").unwrap();
     assert_eq!(
         &out[..],
-        b"GET /\xff HTTP/1.0\r\nHTTP/1.1 302 Moved Temporarily\r\nHTTP/1.1 418 \r\nHTTP/1.1 200 Fine\r\nA: \x01 b\xff\r\n"
+        b"GET /\xff HTTP/1.0\r\nHTTP/1.1 302 Moved Temporarily\r\nHTTP/1.1 418 \r\nHTTP/1.1 200 Fine\r\nHTTP/1.1 200\r\nA: \x01 b\xff\r\n"
     );
 }

@@ -68,14 +68,15 @@ fn versions_and_keep_alive_as_nginx() {
 }
 
 #[test]
-fn the_host_of_the_target_wins_over_the_field() {
+fn the_host_comes_from_target_or_field_and_both_must_agree() {
     for (wire, target, host) in [
-        ("GET http://B.example/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "/x?y", "b.example"),
-        ("GET http://b:8080 HTTP/1.1\r\nHost: a\r\n\r\n", "/", "b"),
-        ("GET https://b?q HTTP/1.1\r\nHost: a\r\n\r\n", "/?q", "b"),
-        ("GET http://[::1]:80/ HTTP/1.1\r\nHost: a\r\n\r\n", "/", "[::1]"),
+        ("GET http://B.example/x?y HTTP/1.1\r\nHost: b.Example:8\r\n\r\n", "/x?y", "b.example"),
+        ("GET http://b:8080 HTTP/1.1\r\nHost: b\r\n\r\n", "/", "b"),
+        ("GET https://b?q HTTP/1.1\r\nHost: b\r\n\r\n", "/?q", "b"),
+        ("GET http://[::1]:80/ HTTP/1.1\r\nHost: [::1]\r\n\r\n", "/", "[::1]"),
         ("GET / HTTP/1.1\r\nHost: a.:1\r\n\r\n", "/", "a"),
         ("GET / HTTP/1.0\r\n\r\n", "/", ""),
+        ("GET http://b/ HTTP/1.0\r\n\r\n", "/", "b"),
     ] {
         let head = head(wire);
         assert_eq!((&head.target[..], &head.host[..]), (target.as_bytes(), host.as_bytes()), "{wire:?}");
@@ -185,6 +186,13 @@ fn hostile_heads_get_nginx_status_and_words() {
         (b"GET / HTTP/1.1\r\n\r\n", 400, format!("client sent HTTP/1.1 request without \"Host\" header {fields}")),
         (b"GET / HTTP/1.1\r\nHost: a/b\r\n", 400, format!("client sent invalid host header {fields}")),
         (b"GET / HTTP/1.1\r\nHost:\r\n", 400, format!("client sent invalid host header {fields}")),
+        (b"GET / HTTP/1.1\r\nHost: a:b:c\r\n", 400, format!("client sent invalid host header {fields}")),
+        (b"GET / HTTP/1.1\r\nHost: [::1\r\n", 400, format!("client sent invalid host header {fields}")),
+        (
+            b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
+            400,
+            format!("client sent different hosts in request line and \"Host\" header {fields}"),
+        ),
         (
             b"GET / HTTP/1.1\r\nHost: a\r\nHOST: a\r\n",
             400,

@@ -152,6 +152,23 @@ fn broken_chunks_are_the_clients_fault() {
 }
 
 #[test]
+fn who_breaks_off_while_sending_is_only_logged() {
+    let bench = Bench::new(|mut request| async move {
+        match request.body.chunk().await {
+            Some(Err(BodyError::ClientGone)) => answer(400, "nobody reads this"),
+            other => panic!("{other:?}"),
+        }
+    });
+    let finished = bench.finished.clone();
+    bench.run(async |mut client| {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n").await;
+        client.io.shutdown().await.unwrap();
+        assert_eq!(client.rest().await, "");
+    });
+    assert_eq!(finished.borrow()[0].bytes, 0);
+}
+
+#[test]
 fn a_silent_client_times_the_body_out() {
     Bench::new(|mut request| async move {
         request.body.set_timeout(Duration::from_millis(20));

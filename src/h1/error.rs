@@ -37,6 +37,9 @@ pub enum HeadError {
     /// Host is empty or has bytes that no host has.
     #[error("client sent invalid host header while reading client request headers")]
     InvalidHost,
+    /// The target's host and Host name different servers. nginx believes the target, others Host.
+    #[error("client sent different hosts in request line and \"Host\" header while reading client request headers")]
+    HostsDiffer,
     /// Two Host lines.
     #[error(
         "client sent duplicate host header: \"{line}\", previous value: \"{previous}\" while reading client request headers"
@@ -97,6 +100,7 @@ impl HeadError {
             | HeadError::InvalidHostInLine
             | HeadError::InvalidField { .. }
             | HeadError::InvalidHost
+            | HeadError::HostsDiffer
             | HeadError::DuplicateHost { .. }
             | HeadError::DuplicateField { .. }
             | HeadError::NoHost

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
-/// The host in lower case without port and trailing dot, as `$host` has it; none if nginx calls it invalid: empty, a
-/// slash, a control, a space, two dots in a row. No copy unless it has capital letters.
+/// The host in lower case without port and trailing dot, as `$host` has it; none if it is invalid: for nginx that is
+/// empty, a slash, a control, a space, two dots in a row; for us also a port that is no number, an address in brackets
+/// that are not closed, and anything behind them, because others might read another host. No copy unless it has capital
+/// letters.
 pub fn validate_host(raw: &Bytes) -> Option<Bytes> {
     match host_shape(raw)? {
         (length, true) => Some(raw[..length].to_ascii_lowercase().into()),
@@ -16,39 +18,46 @@ pub(super) fn host_shape(raw: &[u8]) -> Option<(usize, bool)> {
     #[derive(PartialEq)]
     enum Place {
         Usual,
+        /// Within brackets.
         Literal,
-        Rest,
+        /// Behind them.
+        Closed,
+        Port,
     }
     let mut place = Place::Usual;
     let mut length = raw.len();
     let mut dot = None;
     let mut capitals = false;
     for (i, &byte) in raw.iter().enumerate() {
-        match byte {
-            b'.' => {
+        match (&place, byte) {
+            (Place::Port, b'0'..=b'9') => {}
+            (Place::Port, _) => return None,
+            (Place::Usual, b':') => {
+                length = i;
+                place = Place::Port;
+            }
+            (Place::Closed, b':') => place = Place::Port,
+            (Place::Closed, _) => return None,
+            (_, b'.') => {
                 if i > 0 && dot == Some(i - 1) {
                     return None;
                 }
                 dot = Some(i);
             }
-            b':' if place == Place::Usual => {
-                length = i;
-                place = Place::Rest;
-            }
-            b'[' if i == 0 => place = Place::Literal,
-            b']' if place == Place::Literal => {
+            (_, b'[') if i == 0 => place = Place::Literal,
+            (Place::Literal, b']') => {
                 length = i + 1;
-                place = Place::Rest;
+                place = Place::Closed;
             }
-            b'/' | 0..=b' ' | 0x7f => return None,
-            b'A'..=b'Z' => capitals = true,
+            (_, b'/' | 0..=b' ' | 0x7f) => return None,
+            (_, b'A'..=b'Z') => capitals = true,
             _ => {}
         }
     }
     if length > 0 && dot == Some(length - 1) {
         length -= 1;
     }
-    (length > 0).then_some((length, capitals))
+    (length > 0 && place != Place::Literal).then_some((length, capitals))
 }
 
 #[cfg(test)]
@@ -63,7 +72,7 @@ mod tests {
             ("example.com.:8443", "example.com"),
             ("[::1]:80", "[::1]"),
             ("a_b~", "a_b~"),
-            ("1.2.3.4:x", "1.2.3.4"),
+            ("1.2.3.4:", "1.2.3.4"),
         ] {
             assert_eq!(validate_host(&Bytes::from(raw)).as_deref(), Some(host.as_bytes()), "{raw}");
         }
@@ -71,7 +80,9 @@ mod tests {
 
     #[test]
     fn no_host_no_server() {
-        for raw in ["", ".", ":80", "a..b", "a/b", "a b", "a\tb", "a\x7f", "a\0"] {
+        for raw in
+            ["", ".", ":80", "a..b", "a/b", "a b", "a\tb", "a\x7f", "a\0", "a:b:c", "a:x", "[::1", "[::1]x", "[]:x"]
+        {
             assert_eq!(validate_host(&Bytes::from(raw)), None, "{raw:?}");
         }
     }

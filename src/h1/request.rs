@@ -27,7 +27,8 @@ pub struct RequestHead {
     pub fields: Fields,
     /// The request line without its line end, for the log.
     pub line: Bytes,
-    /// The host in lower case, without port and trailing dot: of the absolute-form target, else of Host, else empty.
+    /// The host in lower case, without port and trailing dot: of the absolute-form target, else of Host, else empty
+    /// (HTTP/1.0). Both name the same host if both are there.
     pub host: Bytes,
     /// How the body is framed.
     pub body: BodyLength,
@@ -183,7 +184,11 @@ impl RequestParser {
     fn whole(&mut self, buf: &mut BytesMut) -> Result<RequestHead, Box<Malformed>> {
         let wire = buf.split_to(self.at).freeze();
         let mut head = self.cut(&wire);
-        match self.framing.judge(&wire, head.version, &head.method) {
+        let judged = match self.framing.judge(&wire, head.version, &head.method) {
+            Ok(_) if self.hosts_differ(&wire, &head.host) => Err(HeadError::HostsDiffer),
+            judged => judged,
+        };
+        match judged {
             Ok((length, chunked)) => {
                 head.body = if chunked { BodyLength::Chunked } else { BodyLength::Length(length.unwrap_or(0)) };
                 head.keep_alive = self.framing.keep_alive(head.version);
@@ -192,6 +197,12 @@ impl RequestParser {
             }
             Err(error) => Err(Box::new(Malformed { error, head })),
         }
+    }
+
+    /// Whether Host names another server than the target did.
+    fn hosts_differ(&self, wire: &Bytes, host: &Bytes) -> bool {
+        let (Some(_), Some(field)) = (self.line.host, self.framing.host) else { return false };
+        validate_host(&wire.slice_ref(field.value(wire))).as_ref() != Some(host)
     }
 
     /// The head with all parts known so far, as slices of `wire`.
@@ -204,7 +215,9 @@ impl RequestParser {
             head.version = self.line.version();
             head.target = self.target(wire);
         } else {
-            let line = &wire[self.line.start.min(wire.len())..];
+            // Of a line that is too long, as much as nginx's buffer would hold.
+            let end = self.room.end().min(wire.len());
+            let line = &wire[self.line.start.min(end)..end];
             let end = memchr::memchr2(b'\r', b'\n', line).unwrap_or(line.len());
             head.line = wire.slice_ref(&line[..end]);
         }

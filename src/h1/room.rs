@@ -34,6 +34,11 @@ impl Room {
         Room { end: rules.first_buffer.max(1), taken: 0 }
     }
 
+    /// Where the present buffer ends.
+    pub(super) fn end(&self) -> usize {
+        self.end
+    }
+
     /// Whether bytes up to `end` fit when the present line began at `line_start`. An unfinished line moves whole into
     /// the next large buffer; a line longer than one, or a buffer too many, does not fit.
     pub(super) fn fits(&mut self, rules: &HeadRules, line_start: usize, end: usize) -> bool {

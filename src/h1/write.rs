@@ -43,12 +43,13 @@ pub fn write_request_line(
     Ok(())
 }
 
-/// Appends `HTTP/1.1 STATUS reason`: an upstream's own `phrase` if given, else nginx's for `status`. As nginx, always
-/// HTTP/1.1, also to clients of HTTP/1.0.
+/// Appends `HTTP/1.1 STATUS reason`: an upstream's own `phrase` if given (an empty one without a space before it), else
+/// nginx's for `status`. As nginx, always HTTP/1.1, also to clients of HTTP/1.0.
 ///
 /// # Errors
 /// CR, LF or NUL in `phrase`.
 pub fn write_status_line(out: &mut BytesMut, status: u16, phrase: Option<&[u8]>) -> Result<(), Unsendable> {
+    let unsaid = phrase.is_some_and(<[u8]>::is_empty);
     let phrase = phrase.unwrap_or_else(|| reason(status).as_bytes());
     if breaks_line(phrase) {
         return Err(Unsendable::Value);
@@ -56,7 +57,10 @@ pub fn write_status_line(out: &mut BytesMut, status: u16, phrase: Option<&[u8]>)
     let digit = |place: u16| b'0' + (status / place % 10) as u8;
     out.reserve(phrase.len() + 15);
     out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(&[digit(100), digit(10), digit(1), b' ']);
+    out.put_slice(&[digit(100), digit(10), digit(1)]);
+    if !unsaid {
+        out.put_u8(b' ');
+    }
     out.put_slice(phrase);
     out.put_slice(b"\r\n");
     Ok(())

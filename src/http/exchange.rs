@@ -249,7 +249,8 @@ impl Exchange {
     /// Takes the request's body, watched for `client_max_body_size`. Empty when it was taken before.
     pub fn take_body(&mut self) -> Body {
         self.body_taken = true;
-        let body = std::mem::take(&mut self.body);
+        let mut body = std::mem::take(&mut self.body);
+        body.set_timeout(self.settings.client.body_timeout);
         limit_body(body, self.head.content_length, self.settings.client.max_body)
     }
 

@@ -269,7 +269,8 @@ where
         let finish = response.finish.take();
         let tunnel = response.tunnel.take().filter(|_| response.status == 101);
         let mut sent = Sent { request_length: exchange.head_length + self.wire.body_read(), ..Sent::default() };
-        if response.status == 444 {
+        // As nginx: who breaks off while sending is not answered, only logged.
+        if response.status == 444 || self.wire.is_cut_short() {
             if let Some(finish) = finish {
                 finish.finish(sent);
             }
@@ -319,7 +320,7 @@ where
                 return Next::Closed;
             }
         }
-        if keep_alive && (self.wire.body_is_done() || close::drain_body(&self.wire, lingering).await) {
+        if keep_alive && (self.wire.body_is_done() || close::drain_body(&self.wire, lingering, DRAINED).await) {
             return Next::Idle(Instant::now() + limits.keepalive_timeout);
         }
         close::close(&self.wire, lingering, self.connection.tls.is_some(), unread).await;

@@ -29,15 +29,19 @@ impl Lingering {
     }
 }
 
-/// Reads the rest of the present request's body; true if it is whole and the connection can go on.
-pub(super) async fn drain_body<I: AsyncRead + AsyncWrite + Unpin>(wire: &Wire<I>, lingering: Lingering) -> bool {
+/// Reads the rest of the present request's body, at most `most` bytes of it; true if it is whole and the connection can
+/// go on.
+pub(super) async fn drain_body<I>(wire: &Wire<I>, lingering: Lingering, most: u64) -> bool
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
     let end = Instant::now() + lingering.time;
     loop {
         match wire.next_piece() {
             Ok(BodyPiece::End(_)) => return true,
             Ok(BodyPiece::Data(_)) if wire.body_is_done() => return true,
-            Ok(BodyPiece::Data(_)) if wire.body_read() <= DRAINED => continue,
-            Ok(BodyPiece::NeedMore) if wire.body_read() <= DRAINED => {}
+            Ok(BodyPiece::Data(_)) if wire.body_read() <= most => continue,
+            Ok(BodyPiece::NeedMore) if wire.body_read() <= most => {}
             _ => return false,
         }
         let until = end.min(Instant::now() + lingering.timeout);
@@ -57,7 +61,7 @@ pub(super) async fn leave<I: AsyncRead + AsyncWrite + Unpin>(wire: &Wire<I>, lin
     }
 }
 
-/// Ends the connection after an answer. `unread`: the client may still be sending; a plain close would make the kernel
+/// Ends the connection after an answer. What is left of the request's body is read first, as nginx does. `unread`: the client may still be sending; a plain close would make the kernel
 /// send a reset, which can overtake our answer, so we end our side and read on for a while.
 pub(super) async fn close<I: AsyncRead + AsyncWrite + Unpin>(
     wire: &Wire<I>,
@@ -65,7 +69,10 @@ pub(super) async fn close<I: AsyncRead + AsyncWrite + Unpin>(
     tls: bool,
     unread: bool,
 ) {
-    let waiting = unread || !wire.unread.borrow().is_empty() || !wire.body_is_done();
+    if !wire.body_is_done() && !drain_body(wire, lingering, u64::MAX).await {
+        return leave(wire, lingering, tls).await;
+    }
+    let waiting = unread || !wire.unread.borrow().is_empty();
     let linger = match lingering.close {
         LingeringClose::Off => false,
         LingeringClose::Always => true,

@@ -38,7 +38,7 @@ impl Framing {
             _ if asked.head_only => return Framing::None,
             _ => {}
         }
-        match response.content_length.or_else(|| response.body.length()) {
+        match response.content_length {
             Some(length) => Framing::Counted(length),
             None if asked.version >= h1::Version::HTTP_11 && response.settings.client.chunked => Framing::Chunked,
             None => Framing::UntilClose,

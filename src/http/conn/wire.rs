@@ -74,6 +74,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         self.body.borrow().is_done()
     }
 
+    /// Whether the client has gone in the middle of the body.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.ended.get() && !self.body_is_done()
+    }
+
     /// Bytes of the body still to come, if they were counted.
     pub(super) fn body_remaining(&self) -> Option<u64> {
         self.body.borrow().remaining()

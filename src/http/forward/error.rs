@@ -126,10 +126,10 @@ impl ForwardError {
             },
             ForwardError::BadUrl(_) | ForwardError::NoUri | ForwardError::Unsendable(_) => 500,
             ForwardError::Client(error) => match error {
-                BodyError::Framing => 400,
+                // As nginx: 499 is for clients that leave while they wait, not while they send.
+                BodyError::Framing | BodyError::ClientGone => 400,
                 BodyError::TooLarge => 413,
                 BodyError::ClientTimeout => 408,
-                BodyError::ClientGone => 499,
                 BodyError::UpstreamGone => 502,
                 BodyError::Io(_) => 500,
             },

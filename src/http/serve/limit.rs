@@ -5,6 +5,7 @@ use crate::http::message::{Body, BodyError, Source};
 use crate::words::Fields;
 use bytes::Bytes;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Watches `body`, if its length was not announced. `most`: bytes; 0 is no limit.
 pub fn limit_body(body: Body, announced: Option<u64>, most: u64) -> Body {
@@ -33,6 +34,10 @@ impl Source for Limited {
 
     fn trailers(&mut self) -> Option<Fields> {
         self.inner.trailers()
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.inner.set_timeout(timeout);
     }
 
     fn flush_each(&self) -> bool {

@@ -119,8 +119,7 @@ async fn answer(
         respond.send_reset(Reason::CANCEL);
     } else {
         let no_body = head_only || matches!(response.status, 204 | 304);
-        let length = response.content_length.or_else(|| response.body.length());
-        let length = if response.status == 204 { None } else { length };
+        let length = response.content_length.filter(|_| response.status != 204);
         let body = std::mem::take(&mut response.body);
         let ends = no_body || matches!(body.length(), Some(0));
         let (head, bytes) = head::answer(&response, length);

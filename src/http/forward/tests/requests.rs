@@ -170,6 +170,6 @@ fn a_client_that_breaks_off_its_body_costs_the_upstream_nothing() {
         let broken = asked::Pieces([Ok("one".into()), Err(BodyError::ClientGone)].into());
         fake.body = Body::Stream(Box::new(broken));
         let turn = ask(&forwarder(), &mut fake, &proxy(upstream(&[server.address]))).await.unwrap_err();
-        assert_eq!((turn, server.connections()), (Turn::Status(499), 0));
+        assert_eq!((turn, server.connections()), (Turn::Status(400), 0));
     });
 }
