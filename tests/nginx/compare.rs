@@ -119,8 +119,10 @@ impl Case {
                 faults.push(format!("--- nginx\n{}\n--- semper\n{}", nginx.show(ask), semper.show(ask)));
             }
         }
+        let on_purpose = asks.iter().filter(|ask| ask.here.is_some()).count();
         for (nginx, semper) in expected.logs.iter().zip(&found.logs) {
-            if nginx != semper {
+            let differ = nginx.lines().zip(semper.lines()).filter(|(nginx, semper)| nginx != semper).count();
+            if differ > on_purpose || nginx.lines().count() != semper.lines().count() {
                 faults.push(format!("--- log lines\n{}", changed(nginx, semper)));
             }
         }

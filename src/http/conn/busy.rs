@@ -181,7 +181,11 @@ where
             head_length: head.wire_length,
         };
         let number = self.wire.begin_body(head.body, head.expects_continue);
-        let body = self.body(head.body, number);
+        // Who waits to be asked is asked when the body is read, even if it came already.
+        let body = match head.expects_continue {
+            true => self.incoming(number),
+            false => self.body(head.body, number),
+        };
         // Old browsers that cannot cope with a kept connection after POST.
         let odd_browser = &head.method[..] == b"POST" && is_msie6(&head);
         let request = head::request(head, body, started, self.connection.clone());
@@ -215,6 +219,10 @@ where
             }
             _ => {}
         }
+        self.incoming(number)
+    }
+
+    fn incoming(&self, number: u64) -> Body {
         Body::Stream(Box::new(Incoming::new(self.wire.clone(), number, self.terms.body_timeout)))
     }
 
@@ -290,7 +298,7 @@ where
         };
         self.deadline.clear();
         self.wire.end_body();
-        sent.bytes = self.out.written();
+        sent.bytes = self.out.written() + self.wire.continue_written();
         sent.body_bytes = sent.bytes.saturating_sub(head_length);
         sent.request_length = exchange.head_length + self.wire.body_read();
         sent.complete = result.is_ok();
@@ -313,7 +321,7 @@ where
                 match broken {
                     Broken::ClientGone => {}
                     Broken::TimedOut => tracing::info!("client timed out"),
-                    Broken::Body(Some(error)) => tracing::error!("{error} while sending to client"),
+                    Broken::Body(Some(error)) => tracing::error!("{error}"),
                     Broken::Body(None) => tracing::error!("the response has not the length that was announced"),
                 }
                 // No goodbye: what was cut short must not look whole.

@@ -33,17 +33,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Source for Incoming<I> {
             return Poll::Ready(Some(Err(BodyError::ClientGone)));
         }
         loop {
-            match self.wire.next_piece() {
-                Ok(BodyPiece::Data(bytes)) => {
-                    self.deadline.clear();
-                    return Poll::Ready(Some(Ok(bytes)));
-                }
-                Ok(BodyPiece::End(_)) => return Poll::Ready(None),
-                Ok(BodyPiece::NeedMore) => {}
-                Err(_) => return Poll::Ready(Some(Err(BodyError::Framing))),
-            }
             let read = match self.wire.poll_continue(cx) {
-                Poll::Ready(Ok(())) => self.wire.poll_fill(cx, BODY_ROOM),
+                Poll::Ready(Ok(())) => match self.wire.next_piece() {
+                    Ok(BodyPiece::Data(bytes)) => {
+                        self.deadline.clear();
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                    Ok(BodyPiece::End(_)) => return Poll::Ready(None),
+                    Ok(BodyPiece::NeedMore) => self.wire.poll_fill(cx, BODY_ROOM),
+                    Err(_) => return Poll::Ready(Some(Err(BodyError::Framing))),
+                },
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 Poll::Pending => Poll::Pending,
             };

@@ -32,6 +32,8 @@ pub(super) struct Wire<I> {
     body_read: Cell<u64>,
     /// The client waits for `100 Continue`.
     waits: Cell<bool>,
+    /// Bytes of `100 Continue` that were sent for the present request; nginx counts them to the body.
+    continue_written: Cell<u64>,
     ended: Cell<bool>,
 }
 
@@ -44,6 +46,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             number: Cell::new(0),
             body_read: Cell::new(0),
             waits: Cell::new(false),
+            continue_written: Cell::new(0),
             ended: Cell::new(false),
         })
     }
@@ -54,6 +57,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         self.number.set(self.number.get() + 1);
         self.body_read.set(0);
         self.waits.set(waits);
+        self.continue_written.set(0);
         self.number.get()
     }
 
@@ -84,9 +88,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         self.body.borrow().remaining()
     }
 
-    /// Whether the client still waits for `100 Continue` and has sent nothing of the body.
+    /// Whether the client still waits for `100 Continue` and has sent nothing of the body: what it sends next may be a
+    /// body or a request.
     pub(super) fn waits_for_continue(&self) -> bool {
         self.waits.get() && self.unread.borrow().is_empty()
+    }
+
+    pub(super) fn continue_written(&self) -> u64 {
+        self.continue_written.get()
     }
 
     /// The next piece of the body out of what has been read.
@@ -101,12 +110,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
     /// Asks the client for the body, if it waits to be asked.
     pub(super) fn poll_continue(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-        if !self.waits_for_continue() {
+        if !self.waits.get() {
             return Poll::Ready(Ok(()));
         }
         let mut io = self.io.borrow_mut();
         let written = ready!(Pin::new(&mut *io).poll_write(cx, CONTINUE))?;
         self.waits.set(false);
+        self.continue_written.set(written as u64);
         // As nginx: so small a write into an empty socket is whole or the connection is lost.
         if written < CONTINUE.len() {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -175,7 +175,7 @@ impl Sending {
                 match self.body.poll_chunk(cx) {
                     Poll::Ready(Some(Ok(piece))) => self.piece = piece,
                     Poll::Ready(Some(Err(error))) => {
-                        tracing::error!("{error} while sending to client");
+                        tracing::error!("{error}");
                         return Poll::Ready(Err(Broken::Body));
                     }
                     Poll::Ready(None) => return Poll::Ready(self.end()),
