@@ -315,7 +315,7 @@ fn find_root(state: &std::path::Path) -> Option<String> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.file_name().is_some_and(|n| n.to_string_lossy().contains("root"))
+            } else if path.parent().is_some_and(|folder| folder.ends_with("authority"))
                 && let Ok(text) = std::fs::read_to_string(&path)
                 && text.contains("BEGIN CERTIFICATE")
             {

@@ -329,3 +329,89 @@ mod upstream {
         assert!(ask(&bed, &with, "a.example").contains("client=certificate has expired"));
     }
 }
+
+#[test]
+fn a_proxy_header_is_read_before_tls_and_demanded_where_it_is_asked_for() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let bed = Bed::with(vec![server(0, &["a.example"], &[&a])], &[&a], true);
+    let mut socket = std::net::TcpStream::connect(bed.address).unwrap();
+    socket.write_all(b"PROXY TCP4 192.0.2.1 198.51.100.2 5000 443\r\n").unwrap();
+    let mut client = tls_bed::connect_over(socket, ca.client(), "a.example");
+    let line = client.hello().unwrap();
+    assert!(
+        line.contains("sni=a.example") && line.contains("proxied=Some((192.0.2.1:5000, 198.51.100.2:443))"),
+        "{line}"
+    );
+    assert!(connect(&bed, ca.client(), "a.example").unwrap().hello().is_err());
+}
+
+#[test]
+fn a_worker_holds_as_many_connections_as_it_may_and_recovers() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let bed = Bed::limited(vec![server(0, &["a.example"], &[&a])], &[&a], 2);
+    let held: Vec<_> = (0..2).map(|_| std::net::TcpStream::connect(bed.address).unwrap()).collect();
+    bed.until(|counts| counts.open.load(std::sync::atomic::Ordering::Relaxed) == 2);
+    assert!(connect(&bed, ca.client(), "a.example").unwrap().hello().is_err());
+    drop(held);
+    bed.until(|counts| counts.open.load(std::sync::atomic::Ordering::Relaxed) == 0);
+    assert!(shown(&bed, &ca, "a.example").starts_with("a.example"));
+}
+
+/// Runs a client program against the bed; its output, both streams.
+fn program(name: &str, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(name)
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{name}: {error}; `make deps` installs it"));
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn openssl_agrees_about_versions_suites_alerts_and_client_certificates() {
+    let ca = TestCa::new();
+    let (a, own) = (ca.issue(&["a.example"], Kind::P256), ca.issue(&["client"], Kind::Rsa));
+    let mut strict = server(0, &["a.example"], &[&a]);
+    let tls = strict.tls.as_ref().unwrap().as_ref().clone();
+    strict.tls = Some(ServerTls { verify_client: VerifyClient::On, client_certificate: Some(ca.file()), ..tls }.into());
+    let mut reject = server(1, &["no.example"], &[]);
+    reject.tls = Some(ServerTls { reject_handshake: true, ..ServerTls::default() }.into());
+    let bed = Bed::new(vec![strict, reject], &[&a]);
+    let (to, root) = (bed.address.to_string(), ca.file());
+    let root = root.to_str().unwrap();
+    let client = |name: &str, more: &[&str]| {
+        let fixed = ["s_client", "-connect", &to, "-servername", name, "-CAfile", root, "-verify_hostname", name];
+        program("openssl", &[&fixed[..], more].concat())
+    };
+    let said = client("a.example", &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"]);
+    assert!(said.contains("Verify return code: 0 (ok)") && said.contains("ECDHE-ECDSA-AES128-GCM-SHA256"), "{said}");
+    let said = client("a.example", &["-tls1_3"]);
+    assert!(said.contains("Verify return code: 0 (ok)"), "{said}");
+    assert!(
+        said.contains("CN = authority of") || said.contains("CN=authority of"),
+        "names of authorities are sent: {said}"
+    );
+    assert!(client("a.example", &["-tls1_1"]).contains("alert"), "older versions are refused with an alert");
+    assert!(client("no.example", &[]).contains("unrecognized name"));
+    let (cert, key) = (own.files().certificate, own.files().key);
+    let pair = ["-cert", cert.to_str().unwrap(), "-key", key.to_str().unwrap()];
+    assert!(client("a.example", &pair).contains("Verify return code: 0 (ok)"));
+}
+
+#[test]
+fn curl_gets_through_with_both_versions() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let bed = Bed::new(vec![server(0, &["a.example"], &[&a])], &[&a]);
+    let url = format!("https://a.example:{}/", bed.address.port());
+    let resolve = format!("a.example:{}:127.0.0.1", bed.address.port());
+    let root = ca.file();
+    let common = ["-sv", "--http0.9", "--cacert", root.to_str().unwrap(), "--resolve", &resolve, &url];
+    for version in ["1.2", "1.3"] {
+        let said = program("curl", &[&["--tlsv1.2", "--tls-max", version], &common[..]].concat());
+        assert!(said.contains(&format!("server=a.example protocol=TLSv{version}")), "{said}");
+        assert!(said.contains("alpn=http/1.1"), "{said}");
+    }
+}

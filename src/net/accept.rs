@@ -5,8 +5,7 @@ use super::connection::{Connection, Endpoint};
 use super::handshake::{self, Arrival, Ended};
 use super::listen::shown;
 use super::stream::{ClientStream, Socket};
-use super::terms::{Terms, TlsTerms};
-use crate::plan::Plan;
+use super::terms::Terms;
 use crate::plan::listener::{AddressServers, ListenAddress};
 use arc_swap::ArcSwap;
 use std::cell::Cell;
@@ -137,28 +136,14 @@ impl Listening {
     }
 }
 
-/// The servers behind one listener, as the plan in force has them.
-struct Behind {
-    epoch: u64,
-    plan: Arc<Plan>,
-    addresses: Box<[Arc<AddressServers>]>,
-    tls: Arc<dyn TlsTerms>,
-}
-
-impl Behind {
-    fn of(terms: &Terms, address: &ListenAddress) -> Option<Behind> {
-        let listener = terms.listener(address)?;
-        let (addresses, tls) = (listener.addresses.clone(), terms.tls.clone());
-        Some(Behind { epoch: terms.epoch, plan: terms.plan.clone(), addresses, tls })
-    }
-
-    fn servers(&self, local: Endpoint) -> Option<&Arc<AddressServers>> {
-        let own = match local {
-            Endpoint::Tcp(local) => self.addresses.iter().find(|servers| servers.local == Some(local)),
-            Endpoint::Unix => None,
-        };
-        own.or_else(|| self.addresses.iter().find(|servers| servers.local.is_none()))
-    }
+/// The servers that a connection to `local` reaches on `address`, as the plan in force has them.
+fn behind<'a>(terms: &'a Terms, address: &ListenAddress, local: Endpoint) -> Option<&'a Arc<AddressServers>> {
+    let addresses = &terms.listener(address)?.addresses;
+    let own = match local {
+        Endpoint::Tcp(local) => addresses.iter().find(|servers| servers.local == Some(local)),
+        Endpoint::Unix => None,
+    };
+    own.or_else(|| addresses.iter().find(|servers| servers.local.is_none()))
 }
 
 /// Accepts on `listening` until `stop` is done, and gives each connection that is ready to `serve`, in a task of its own
@@ -174,7 +159,6 @@ pub async fn run<S, F>(
     F: Future<Output = ()> + 'static,
 {
     tokio::pin!(stop);
-    let mut behind: Option<Behind> = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -192,13 +176,11 @@ pub async fn run<S, F>(
             tracing::error!("{} worker_connections are not enough", worker.limit.get());
             continue;
         };
+        // Looked up each time: what is kept here would keep a plan in memory that nobody uses any more.
         let now = terms.load();
-        if behind.as_ref().is_none_or(|behind| behind.epoch != now.epoch) {
-            // A listener that is gone from the plan serves its last connections as it did before.
-            behind = Behind::of(&now, &listening.address).or(behind);
-        }
-        let Some((behind, servers)) = behind.as_ref().and_then(|b| Some((b, b.servers(local)?))) else {
-            tracing::error!("no server for a connection to {}", shown(&listening.address));
+        let Some(servers) = behind(&now, &listening.address, local) else {
+            // A reload has taken the listener away; this loop is about to be stopped.
+            tracing::info!("a connection to {} came too late", shown(&listening.address));
             continue;
         };
         let arrival = Arrival {
@@ -207,11 +189,11 @@ pub async fn run<S, F>(
             remote,
             local,
             at: Instant::now(),
-            epoch: behind.epoch,
-            plan: behind.plan.clone(),
+            epoch: now.epoch,
+            plan: now.plan.clone(),
             listener: listening.address.clone(),
             servers: servers.clone(),
-            tls: behind.tls.clone(),
+            tls: now.tls.clone(),
         };
         drop(now);
         tokio::task::spawn_local(one(arrival, held, serve.clone()));

@@ -29,5 +29,6 @@ pub mod start;
 pub mod status;
 pub mod tape;
 pub mod upgrade;
+pub mod watched;
 pub mod worker;
 pub mod world;

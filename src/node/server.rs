@@ -13,10 +13,9 @@ use crate::clock::{Clock, Dice};
 use crate::conf::world::World as _;
 use crate::http::serve::Parts;
 use crate::net::accept::Counts;
-use crate::net::dial::NoUpstreamTls;
 use crate::net::log::LogFiles;
 use crate::net::opener::Opener;
-use crate::net::terms::Terms;
+use crate::net::terms::{NoTls, Terms};
 use crate::plan::Plan;
 use crate::plan::listener::ListenAddress;
 use crate::plan::log::Level;
@@ -24,6 +23,7 @@ use crate::plan::tls::CertificateSource;
 use crate::tls::build::Tls;
 use crate::tls::certificates::Certificates;
 use crate::tls::load::{self, Loaded};
+use crate::tls::upstream::upstream_tls;
 use crate::zone::challenges::Challenges;
 use crate::zone::stats::Stats;
 use crate::zone::upstreams::Upstreams;
@@ -33,6 +33,7 @@ use super::clock::{RealClock, RealDice};
 use super::control::{self, Control};
 use super::errorlog::{ErrorLogs, errno};
 use super::sockets;
+use super::watched::Watched;
 use super::worker::{Command, Worker};
 
 /// Workers beyond this many share their counters with others.
@@ -76,6 +77,7 @@ pub struct Server {
     tls: Arc<Tls>,
     control: Control,
     terms: Arc<ArcSwap<Terms>>,
+    watched: Watched,
     workers: Vec<Worker>,
     leaving: Vec<Worker>,
     sockets: Sockets,
@@ -101,8 +103,13 @@ impl Server {
         let counters = sockets::workers(&plan).max(COUNTERS);
         let hostname = super::world::RealWorld { judge_certificates: false }.hostname();
         let files_of_others = Borrowed(opener.clone());
+        let refused = |what: &str, why: &dyn std::fmt::Display| Refused(format!("{what} failed: {why}"));
+        let challenges = Arc::new(Challenges::new(clock.clone()));
+        let certificates = Certificates::new().map_err(|error| refused("making a placeholder certificate", &error))?;
+        let tls = Tls::new(certificates, challenges.clone(), clock.clone(), Arc::new(files_of_others.clone()));
+        let tls = Arc::new(tls);
         let parts = Parts {
-            challenges: Arc::new(Challenges::new(clock.clone())),
+            challenges,
             clock,
             dice,
             opener,
@@ -110,15 +117,10 @@ impl Server {
             stats: Arc::new(Stats::new(counters)),
             counts: (0..counters).map(|_| Arc::new(Counts::default())).collect(),
             upstreams: Arc::new(Upstreams::default()),
-            upstream_tls: Arc::new(NoUpstreamTls),
+            upstream_tls: tls.clone(),
             hostname: Bytes::from(hostname),
             number: 0,
         };
-        let refused = |what: &str, why: &dyn std::fmt::Display| Refused(format!("{what} failed: {why}"));
-        let certificates = Certificates::new().map_err(|error| refused("making a placeholder certificate", &error))?;
-        let tls =
-            Tls::new(certificates, parts.challenges.clone(), parts.clock.clone(), Arc::new(files_of_others.clone()));
-        let tls = Arc::new(tls);
         let around = control::Around {
             clock: parts.clock.clone(),
             dice: parts.dice.clone(),
@@ -128,20 +130,28 @@ impl Server {
             stats: parts.stats.clone(),
             counts: parts.counts.clone(),
         };
+        let reader = Arc::new(around.files.clone());
         let control = Control::start(around).map_err(|error| refused("starting the control thread", &error))?;
+        let bare = Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) };
+        let terms = Arc::new(ArcSwap::from_pointee(bare));
+        let watched = Watched::start(tls.clone(), terms.clone(), parts.clock.clone(), reader);
+        let watched = watched.map_err(|error| refused("starting the file watcher", &error))?;
+        watched.adopt(&plan);
         faults.extend(tls.load_files(&plan).into_iter().map(|fault| fault.0));
         let (plan_tls, more) = tls.terms(&plan);
         faults.extend(more.into_iter().map(|fault| fault.0));
+        faults.extend(tls.prepare_upstreams(&plan, true).into_iter().map(|fault| fault.0));
         say(&logs, &faults);
         control.adopt(plan.clone(), 1, faults);
-        let terms = Terms { epoch: 1, plan: plan.clone(), tls: plan_tls };
+        terms.store(Arc::new(Terms { epoch: 1, plan: plan.clone(), tls: plan_tls }));
         let mut server = Server {
             logs,
             files,
             parts,
             tls,
             control,
-            terms: Arc::new(ArcSwap::from_pointee(terms)),
+            terms,
+            watched,
             workers: Vec::new(),
             leaving: Vec::new(),
             sockets,
@@ -157,10 +167,12 @@ impl Server {
     pub fn replace(&mut self, job: Work, sockets: Sockets) -> Result<(), Refused> {
         let Work { plan, mut faults } = job;
         self.logs.use_plan(&plan.process.error_logs, &self.files).map_err(Refused)?;
+        self.watched.adopt(&plan);
         faults.extend(self.read_again(&plan));
         faults.extend(self.tls.load_files(&plan).into_iter().map(|fault| fault.0));
         let (tls, more) = self.tls.terms(&plan);
         faults.extend(more.into_iter().map(|fault| fault.0));
+        faults.extend(self.tls.prepare_upstreams(&plan, true).into_iter().map(|fault| fault.0));
         say(&self.logs, &faults);
         let epoch = self.terms.load().epoch + 1;
         self.control.adopt(plan.clone(), epoch, faults);
@@ -171,7 +183,9 @@ impl Server {
         self.sockets = sockets;
         self.staff(&plan)?;
         self.files.forget_unused();
-        let wanted: std::collections::HashSet<_> = load::names_in_use(&plan).into_keys().collect();
+        let mut wanted: std::collections::HashSet<_> = load::names_in_use(&plan).into_keys().cloned().collect();
+        let ours = upstream_tls(&plan).into_iter().filter_map(|tls| tls.certificate.clone());
+        wanted.extend(ours.map(CertificateSource::File));
         self.tls.certificates().retain(|source| wanted.contains(source));
         Ok(())
     }

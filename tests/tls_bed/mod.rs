@@ -286,6 +286,7 @@ pub fn server(index: usize, names: &[&str], certificates: &[&Issued]) -> Server 
 pub struct Bed {
     pub address: SocketAddr,
     pub terms: Arc<PlanTls>,
+    counts: Arc<Counts>,
     tls: Arc<Tls>,
     challenges: Arc<Challenges>,
     plan: Arc<Plan>,
@@ -301,7 +302,16 @@ impl Bed {
         Bed::with(servers, held, false)
     }
 
+    pub fn limited(servers: Vec<Server>, held: &[&Issued], connections: usize) -> Bed {
+        Bed::made(servers, held, false, connections)
+    }
+
     pub fn with(servers: Vec<Server>, held: &[&Issued], proxy_protocol: bool) -> Bed {
+        Bed::made(servers, held, proxy_protocol, 512)
+    }
+
+    fn made(servers: Vec<Server>, held: &[&Issued], proxy_protocol: bool, connections: usize) -> Bed {
+        let counts = Arc::new(Counts::default());
         let clock: Arc<dyn Clock> = Arc::new(Wall);
         let challenges = Arc::new(Challenges::new(clock.clone()));
         let tls = Arc::new(Tls::new(Certificates::new().unwrap(), challenges.clone(), clock, Arc::new(Disk)));
@@ -318,17 +328,18 @@ impl Bed {
         let now = Terms { epoch: 1, plan: plan.clone(), tls: terms.clone() };
         let current = Arc::new(ArcSwap::from_pointee(now));
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let (shared, own) = (current.clone(), listen.clone());
+        let (shared, own, counted) = (current.clone(), listen.clone(), counts.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             tokio::task::LocalSet::new().block_on(&runtime, async {
                 let listening = Listening::new(own, socket).unwrap();
-                let worker = Worker::new(512, Arc::new(Counts::default()));
+                let worker = Worker::new(connections, counted);
                 let stop = async { drop(stopped.await) };
                 run(listening, shared, worker, answer, stop).await;
             });
         });
-        Bed { address, terms, tls, challenges, plan, listen, current, stop: Some(stop), thread: Some(thread) }
+        let (stop, thread) = (Some(stop), Some(thread));
+        Bed { address, terms, counts, tls, challenges, plan, listen, current, stop, thread }
     }
 
     /// Another plan for the same process.
@@ -339,6 +350,17 @@ impl Bed {
         self.terms = terms.clone();
         self.current.store(Arc::new(Terms { epoch: 2, plan: self.plan.clone(), tls: terms }));
         self
+    }
+
+    /// Waits for what the worker has counted.
+    pub fn until(&self, done: impl Fn(&Counts) -> bool) {
+        for _ in 0..1000 {
+            if done(&self.counts) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("never: {:?}", self.counts);
     }
 
     pub fn tls(&self) -> &Arc<Tls> {
@@ -449,9 +471,12 @@ impl Client {
 }
 
 pub fn connect(bed: &Bed, config: Arc<ClientConfig>, name: &str) -> io::Result<Client> {
-    let socket = TcpStream::connect(bed.address)?;
+    Ok(connect_over(TcpStream::connect(bed.address)?, config, name))
+}
+
+pub fn connect_over(socket: TcpStream, config: Arc<ClientConfig>, name: &str) -> Client {
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    Ok(Client(StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket)))
+    Client(StreamOwned::new(ClientConnection::new(config, name).unwrap(), socket))
 }
 
 /// The first name of the certificate that is shown for `name`, the protocol and the server.
