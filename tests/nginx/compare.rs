@@ -43,7 +43,8 @@ impl Ask {
         self
     }
 
-    /// semper answers this status on purpose, where nginx lets something through that it should not.
+    /// semper answers this status, and otherwise as it likes, on purpose: where nginx lets something through that it
+    /// should not, or where the difference means nothing.
     pub fn here(mut self, status: u16) -> Ask {
         self.here = Some(status);
         self
@@ -219,6 +220,7 @@ impl Mask {
         let mut words = vec![(site.dir().to_string_lossy().into_owned(), "%dir%".to_owned())];
         if !origin.is_empty() {
             words.push((origin.to_owned(), "%origin%".to_owned()));
+            words.extend(origin.split_once(':').map(|(_, port)| (port.to_owned(), "%originport%".to_owned())));
         }
         words.extend((1..=9).map(|number| (site.port(number).to_string(), format!("%port{number}%"))));
         Mask { words }

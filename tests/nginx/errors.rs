@@ -47,8 +47,10 @@ fn the_built_in_pages_are_nginxs() {
     for code in codes {
         inside.push_str(&format!("location /{code} {{ return {code}; }} "));
     }
-    let asks: Vec<_> =
-        codes.iter().map(|code| get(&format!("/{code}"), if *code == 408 { 0 } else { *code })).collect();
+    let asks: Vec<_> = codes
+        .iter()
+        .map(|code| if *code == 408 { get("/408", 0).here(0) } else { get(&format!("/{code}"), *code) })
+        .collect();
     server(&inside).same(&asks);
     server(&format!("server_tokens off; {inside}")).same(&[get("/404", 404), get("/502", 502)]);
     server("msie_padding on; msie_refresh off;").same(&[get_with(

@@ -26,7 +26,9 @@ fn said(binary: &Path, site: &Site, arguments: &[&str]) -> (Option<i32>, Vec<Str
 
 /// The lines that nginx writes too: what semper adds (a caret, the list of what is not honoured) is left out.
 fn common(lines: &[String]) -> Vec<String> {
-    let ours = |line: &&String| line.contains("\" is ignored: ");
+    // A refusal is one, whether or not the syntax was found to be in order before.
+    let refused = lines.iter().any(|line| line.contains("[emerg]"));
+    let ours = |line: &&String| line.contains("\" is ignored: ") || refused && line.ends_with("syntax is ok");
     lines.iter().filter(|line| line.starts_with("nginx: ")).filter(|line| !ours(line)).cloned().collect()
 }
 
@@ -142,7 +144,7 @@ fn values_are_judged_in_nginxs_words() {
         "proxy_http_version 2;",
         "proxy_next_upstream nonsense;",
         "proxy_buffers 1 4k;",
-        "proxy_buffer_size 16k; proxy_busy_buffers_size 4k; server {}",
+        "proxy_buffer_size 16k; proxy_busy_buffers_size 4k; server { location / { proxy_pass http://127.0.0.1:1; } }",
         "resolver;",
         "ssl_protocols SSLv9;",
         "ssl_verify_client maybe;",

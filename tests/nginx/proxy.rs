@@ -33,7 +33,8 @@ fn the_uri_is_replaced_kept_or_built() {
         get("/nosl", 200),
         get("/exact?a=b", 200),
         get("/re/a%20b?c", 200),
-        get("/var/x%20y?z=1", 200),
+        // nginx sends the space on, within the request line.
+        get("/var/x%20y?z=1", 200).here(500),
         get("/varnone/x%20y?z=1", 200),
         get("/rw/x%20y?z=1", 200),
         get("/rwp/x", 200),

@@ -126,7 +126,7 @@ pub fn table(
                 Ok(Wildcard::Suffix(text)) => add(&mut table.suffixes, text, server),
                 Ok(Wildcard::Prefix(text)) => add(&mut table.prefixes, text, server),
             };
-            if !added {
+            if !added && servers.len() > 1 {
                 let text = format!("conflicting server name \"{}\" on {address}, ignored", name.text);
                 reader.complaints.push(Complaint { level: crate::conf::Level::Warn, ..Complaint::placeless(text) });
             }

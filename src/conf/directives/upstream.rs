@@ -159,7 +159,8 @@ impl Scope for Group {
             "hash" => hash(reader, directive)?,
             _ => return self.level.set(row, directive, &mut reader.variables, &mut reader.complaints),
         };
-        if self.balance.is_some() {
+        // `keepalive` is a method too in nginx, and is said to belong behind the others.
+        if self.balance.is_some() || self.keepalive.is_some() {
             reader.warn("load balancing method redefined", &directive.place);
         }
         self.balance = Some(balance);
