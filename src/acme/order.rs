@@ -29,7 +29,7 @@ mod drive;
 const AT_ONCE: usize = 8;
 /// For everything that is only tidying up.
 const TIDY: Duration = Duration::from_secs(60);
-/// An order that was issued, or is about to be, is worth coming back to for this long.
+/// An order is worth coming back to for this long.
 const WORTH: Duration = Duration::from_secs(3600);
 
 /// An ACME server with our account there.
@@ -94,7 +94,7 @@ impl AcmeCa {
     async fn record(&self, account: &Account, spec: &CertSpec) -> Result<journal::Order, Failure> {
         if let Some(kept) = self.load(&spec.id).await? {
             let fits = kept.authority == *self.server.directory && kept.identifiers == spec.identifiers;
-            if fits && !kept.spoiled && !self.fulfilled(spec, &kept).await? {
+            if fits && self.is_worth(&kept) && !self.fulfilled(spec, &kept).await? {
                 return Ok(kept);
             }
             self.let_go(account, &kept).await;
@@ -111,9 +111,15 @@ impl AcmeCa {
             url: None,
             finalizing: false,
             spoiled: false,
+            stalled: false,
         };
         self.save(&spec.id, &record).await?;
         Ok(record)
+    }
+
+    /// Whether an order may still be taken up: nothing bad came of it, and it is not so old that another is better.
+    fn is_worth(&self, record: &journal::Order) -> bool {
+        !record.spoiled && self.around.clock.now().since(record.began_at) < WORTH
     }
 
     /// Whether the bundle of this order is on the shelf already: the process ended before it could forget the order.
@@ -182,9 +188,13 @@ impl AcmeCa {
     /// is kept for a while, so that the next attempt fetches it.
     pub async fn abandon(&self, id: &CertId) {
         let tidy = async {
-            let Some(record) = self.load(id).await? else { return Ok(()) };
+            let Some(mut record) = self.load(id).await? else { return Ok(()) };
             let (_, account) = self.enter().await?;
-            if self.let_go(&account, &record).await { self.drop_record(id).await } else { Ok(()) }
+            if self.let_go(&account, &record).await {
+                return self.drop_record(id).await;
+            }
+            record.stalled = true;
+            self.save(id, &record).await
         };
         match tokio::time::timeout(TIDY, tidy).await {
             Ok(Ok(())) => {}
@@ -210,9 +220,12 @@ impl AcmeCa {
             return true;
         };
         let Ok(mut order) = account.order(url).await else { return true };
-        let young = self.around.clock.now().since(record.began_at) < WORTH;
-        let issued = matches!(order.state().status, OrderStatus::Valid | OrderStatus::Processing);
-        if issued && record.finalizing && young && !record.spoiled {
+        let issued = match order.state().status {
+            OrderStatus::Valid => true,
+            OrderStatus::Processing => !record.stalled,
+            _ => false,
+        };
+        if issued && record.finalizing && self.is_worth(record) {
             return false;
         }
         let mut authorizations = order.authorizations();

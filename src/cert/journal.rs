@@ -122,6 +122,9 @@ pub struct Order {
     /// What came as its certificate was no good: the order is never taken up again.
     #[serde(default)]
     pub spoiled: bool,
+    /// It was left once while the authority was processing it: a second time is the last.
+    #[serde(default)]
+    pub stalled: bool,
 }
 
 impl Order {
@@ -209,6 +212,7 @@ mod tests {
             url: None,
             finalizing: false,
             spoiled: false,
+            stalled: false,
         };
         assert!(!format!("{order:?}").contains("BEGIN"));
         assert_eq!(Order::read(&order.write()).unwrap().key, "-----BEGIN");

@@ -19,12 +19,21 @@ pub fn due_by_lifetime(held: &Held, draw: f64) -> UnixTime {
 }
 
 /// The moment from which on `held` should be renewed: what was chosen within the authority's window, but never with
-/// less than a sixth of the life left, because a renewal may need many attempts.
-pub fn due(held: &Held, draw: f64) -> UnixTime {
-    match held.choice {
+/// less than a sixth of the life left, because a renewal may need many attempts; else by its lifetime. After `early`
+/// generations in a row that were replaced young it is given some time, so that an authority which wants every
+/// certificate renewed at once, or dates them back, is not asked in a circle.
+pub fn due(held: &Held, early: u32, policy: &Policy, draw: f64) -> UnixTime {
+    let due = match held.choice {
         Some(choice) => choice.at.min(held.not_after - held.lifetime() / 6),
         None => due_by_lifetime(held, draw),
-    }
+    };
+    let minute = unit(Some(held), policy);
+    let rest = match early {
+        0 => Duration::ZERO,
+        1 => minute * 10,
+        _ => minute * 5760,
+    };
+    due.max(held.obtained_at + rest.min(held.not_after.since(held.obtained_at) / 2))
 }
 
 /// How long to wait after a failure, before it is tried again.
@@ -96,9 +105,12 @@ mod tests {
     fn long_lives_are_due_with_a_third_left_and_short_ones_with_half() {
         for (life, left) in [(90 * 86_400, 30 * 86_400), (45 * 86_400, 15 * 86_400), (576_000, 288_000), (60, 30)] {
             let held = held(0, life);
-            assert_eq!(due(&held, 0.0), UnixTime::from_seconds(life - left), "{life}");
-            let earliest = due(&held, 1.0);
-            assert!(earliest < due(&held, 0.0) && earliest >= UnixTime::from_seconds(life - left - life / 50 - 1));
+            assert_eq!(due(&held, 0, &policy(), 0.0), UnixTime::from_seconds(life - left), "{life}");
+            let earliest = due(&held, 0, &policy(), 1.0);
+            assert!(
+                earliest < due(&held, 0, &policy(), 0.0)
+                    && earliest >= UnixTime::from_seconds(life - left - life / 50 - 1)
+            );
         }
     }
 

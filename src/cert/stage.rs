@@ -62,6 +62,8 @@ pub struct Held {
     pub ari_id: Option<String>,
     /// The moment chosen within the authority's window.
     pub choice: Option<Choice>,
+    /// When it was obtained.
+    pub obtained_at: UnixTime,
 }
 
 impl Held {
@@ -74,6 +76,7 @@ impl Held {
             authority: bundle.authority.clone(),
             ari_id: ari::certificate_id(&bundle.leaf),
             choice: None,
+            obtained_at: bundle.obtained_at,
         }
     }
 
@@ -127,6 +130,8 @@ pub struct Trouble {
     pub next_way: usize,
     /// Attempts at once since the last wait.
     pub at_once: u32,
+    /// Generations in a row that were replaced while they were young.
+    pub early: u32,
     /// Leave `replaces` out.
     pub without_replaces: bool,
     /// Issuers whose limits are used up, and until when they are left alone.
@@ -154,7 +159,9 @@ impl Policy {
         };
         let (ways, seconds) = match &issuer.authority {
             Authority::Acme(server) => {
-                (server.challenges.iter().map(|kind| way(&server.directory, Some(*kind))).collect(), 60)
+                let kinds =
+                    if server.challenges.is_empty() { &[ChallengeKind::Http01] } else { &server.challenges[..] };
+                (kinds.iter().map(|kind| way(&server.directory, Some(*kind))).collect(), 60)
             }
             Authority::Internal(_) => (vec![way("internal", None)], 1),
         };
@@ -245,7 +252,7 @@ impl Stage {
                 ask(now, held, renew_at, trouble)
             }
             (Serving { held, renew_at, trouble, .. }, Event::RenewalInfo(epoch, info)) if epoch == held.epoch => {
-                (informed(now, held, renew_at, trouble, &info, draw), vec![])
+                (informed(now, held, renew_at, trouble, &info, policy, draw), vec![])
             }
             (Serving { held, renew_at, trouble, .. }, Event::NoRenewalInfo(epoch)) if epoch == held.epoch => {
                 let ask_at = Some(now + schedule::ask_again(&held));
@@ -261,15 +268,24 @@ impl Stage {
 
             // Also from an attempt that was given up: a certificate that came after all is not thrown away.
             (stage, Event::Issued(new)) if stage.held().is_none_or(|held| held.epoch < new.epoch) => {
-                (serving(now, new, stage.trouble().attempts, policy, draw), vec![])
+                (stage.serving(now, new, policy, draw), vec![])
             }
             (unmoved, _) => (unmoved, vec![]),
         }
     }
 
+    /// A new generation is in force.
+    fn serving(self, now: UnixTime, held: Held, policy: &Policy, draw: f64) -> Stage {
+        let young = self.held().is_some_and(|old| now.since(old.obtained_at) < old.lifetime() / 10);
+        let early = if young { self.trouble().early.saturating_add(1) } else { 0 };
+        let trouble = Trouble { attempts: self.trouble().attempts, early, ..Trouble::default() };
+        let renew_at = if foreign(&held, policy) { now } else { schedule::due(&held, early, policy, draw) };
+        let ask_at = held.answers_about_renewal().then_some(now);
+        Stage::Serving { renew_at, ask_at, trouble, held }
+    }
+
     /// After a start: what is in the store counts, then the journal.
     fn started(self, now: UnixTime, held: Option<Held>, policy: &Policy, draw: f64) -> (Stage, Vec<Effect>) {
-        let attempts = self.trouble().attempts;
         let newer = match (&held, self.held()) {
             (Some(stored), Some(known)) => stored.epoch > known.epoch,
             (Some(_), None) => true,
@@ -277,7 +293,7 @@ impl Stage {
         };
         match (self, held) {
             // The bundle was stored just before the crash: the order is done.
-            (_, Some(held)) if newer => (serving(now, held, attempts, policy, draw), vec![]),
+            (stage, Some(held)) if newer => (stage.serving(now, held, policy, draw), vec![]),
             (Stage::Ordering { attempt, trouble, .. }, held) => {
                 // The time of the outage is not the order's fault: its deadline begins again.
                 let give_up_at = now + schedule::order_patience(held.as_ref(), now, policy);
@@ -307,12 +323,6 @@ fn foreign(held: &Held, policy: &Policy) -> bool {
     policy.ways.iter().all(|way| way.authority != held.authority)
 }
 
-fn serving(now: UnixTime, held: Held, attempts: u64, policy: &Policy, draw: f64) -> Stage {
-    let renew_at = if foreign(&held, policy) { now } else { schedule::due(&held, draw) };
-    let ask_at = held.answers_about_renewal().then_some(now);
-    Stage::Serving { renew_at, ask_at, trouble: Trouble { attempts, ..Trouble::default() }, held }
-}
-
 fn ask(now: UnixTime, held: Held, renew_at: UnixTime, trouble: Trouble) -> (Stage, Vec<Effect>) {
     let effects = match &held.ari_id {
         Some(ari_id) => vec![Effect::AskRenewalInfo { epoch: held.epoch, ari_id: ari_id.clone() }],
@@ -323,14 +333,22 @@ fn ask(now: UnixTime, held: Held, renew_at: UnixTime, trouble: Trouble) -> (Stag
     (Stage::Serving { held, renew_at, ask_at, trouble }, effects)
 }
 
-fn informed(now: UnixTime, held: Held, renew_at: UnixTime, trouble: Trouble, info: &RenewalInfo, draw: f64) -> Stage {
+fn informed(
+    now: UnixTime,
+    held: Held,
+    renew_at: UnixTime,
+    trouble: Trouble,
+    info: &RenewalInfo,
+    policy: &Policy,
+    draw: f64,
+) -> Stage {
     let choice = ari::choose(info, held.choice, held.not_after, draw);
     let moved = choice.is_some() && choice != held.choice;
     let held = Held { choice: choice.or(held.choice), ..held };
     let renew_at = match (moved, trouble.failures) {
-        (true, 0) => schedule::due(&held, draw),
+        (true, 0) => schedule::due(&held, trouble.early, policy, draw),
         // While attempts fail, the retry rule leads; a window that moved to an earlier moment is still heard.
-        (true, _) => schedule::due(&held, draw).max(now).min(renew_at),
+        (true, _) => schedule::due(&held, trouble.early, policy, draw).max(now).min(renew_at),
         (false, _) => renew_at,
     };
     Stage::Serving { held, renew_at, ask_at: Some(now + ari::ask_again(info.ask_again)), trouble }

@@ -12,6 +12,7 @@ pub(crate) fn held(start: i64, life: i64) -> Held {
         authority: "https://a/".into(),
         ari_id: Some("aki.serial".into()),
         choice: None,
+        obtained_at: UnixTime::from_seconds(start),
     }
 }
 
@@ -37,6 +38,10 @@ struct World<Answer> {
     orders: Vec<(UnixTime, Way)>,
     questions: Vec<UnixTime>,
     abandoned: usize,
+    /// What it answers to every question for renewal information.
+    window: Option<RenewalInfo>,
+    /// How long before its issue each certificate begins.
+    born_old: i64,
     seed: u64,
 }
 
@@ -49,7 +54,18 @@ enum Reply {
 impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
     fn new(policy: Policy, answer: Answer) -> Self {
         let (now, stage) = (UnixTime(0), Stage::new());
-        World { now, stage, policy, answer, orders: vec![], questions: vec![], abandoned: 0, seed: 7 }
+        World {
+            now,
+            stage,
+            policy,
+            answer,
+            orders: vec![],
+            questions: vec![],
+            abandoned: 0,
+            window: None,
+            born_old: 0,
+            seed: 7,
+        }
     }
 
     fn draw(&mut self) -> f64 {
@@ -76,7 +92,8 @@ impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
                 match (self.answer)(self.now, &attempt) {
                     Reply::Issue { life } => {
                         let authority = attempt.way.authority.to_string();
-                        let held = Held { epoch, authority, ..held(self.now.seconds(), life) };
+                        let held = held(self.now.seconds() - self.born_old, life);
+                        let held = Held { epoch, authority, obtained_at: self.now, ..held };
                         self.now = self.now + Duration::from_millis(200);
                         self.send(Event::Issued(held));
                     }
@@ -90,7 +107,10 @@ impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
             Effect::AbandonOrder => self.abandoned += 1,
             Effect::AskRenewalInfo { epoch, .. } => {
                 self.questions.push(self.now);
-                self.send(Event::NoRenewalInfo(epoch));
+                match &self.window {
+                    Some(info) => self.send(Event::RenewalInfo(epoch, info.clone())),
+                    None => self.send(Event::NoRenewalInfo(epoch)),
+                }
             }
         }
     }
@@ -354,6 +374,30 @@ fn a_window_of_the_authority_moves_the_renewal_and_one_in_the_past_means_now() {
     // A window at the very end of the life leaves no room for attempts.
     let (stage, _) = serving().step(now, info(89 * DAY, 90 * DAY), &policy(), 0.5);
     assert!(matches!(stage, Stage::Serving { renew_at, .. } if renew_at == UnixTime::from_seconds(75 * DAY)));
+}
+
+#[test]
+fn an_authority_that_wants_everything_renewed_at_once_gets_four_orders_a_week() {
+    for life in [90 * DAY, 45 * DAY] {
+        let mut world = World::new(policy(), |_, _| Reply::Issue { life });
+        let (start, end) = (UnixTime(-7_200_000), UnixTime(-3_600_000));
+        world.window = Some(RenewalInfo { start, end, explanation: None, ask_again: Duration::from_secs(60) });
+        world.run(UnixTime::from_seconds(70 * DAY));
+        for day in 0..63 {
+            let week = world.orders_between(day * DAY, (day + 7) * DAY);
+            assert!(week <= 4, "{week} in the week from day {day}");
+        }
+        assert!(world.orders.len() > 3, "it is heard all the same");
+    }
+}
+
+#[test]
+fn certificates_that_are_born_old_are_not_ordered_in_a_circle() {
+    // Dated back so far that they are due when they come.
+    let mut world = World::new(policy(), |_, _| Reply::Issue { life: 90 * DAY });
+    world.born_old = 80 * DAY;
+    world.run(UnixTime::from_seconds(60 * DAY));
+    assert!(world.orders.len() < 40, "{}", world.orders.len());
 }
 
 #[test]

@@ -30,8 +30,9 @@ pub struct Installed {
     pub bundle: Arc<Bundle>,
 }
 
-/// Told of every generation that comes into force. Called on the control runtime; must not block.
-pub type Publish = Arc<dyn Fn(Installed) + Send + Sync>;
+/// Told of the generations that come into force, several at once after a start. Called on the control runtime; must not
+/// block.
+pub type Publish = Arc<dyn Fn(Vec<Installed>) + Send + Sync>;
 
 /// What a keeper works with.
 #[derive(Clone)]
@@ -211,7 +212,7 @@ impl Keeper {
             bundle.issuer,
             bundle.leaf.not_after
         );
-        (self.tools.publish)(Installed { spec, bundle: Arc::new((*bundle).clone()) });
+        (self.tools.publish)(vec![Installed { spec, bundle: Arc::new((*bundle).clone()) }]);
         self.step(Event::Issued(Held::of(&bundle))).await;
         if self.unstored.is_none() {
             self.forget_order().await;

@@ -46,12 +46,16 @@ impl Keepers {
         self.issuers.retain(|name, (old, _)| issuers.iter().any(|new| new.name == *name && new == old));
         self.kept.retain(|id, _| specs.iter().any(|spec| spec.id == *id));
         self.challenges.manage(specs.iter().flat_map(|spec| &spec.identifiers));
+        let mut held = Vec::new();
         for spec in specs {
             let Some(issuer) = issuers.iter().find(|issuer| issuer.name == spec.issuer) else {
                 tracing::error!("{}: there is no issuer {:?}", spec.id, spec.issuer);
                 continue;
             };
-            self.keep(issuer, spec);
+            held.extend(self.keep(issuer, spec));
+        }
+        if !held.is_empty() {
+            (self.tools.publish)(held);
         }
     }
 
@@ -76,7 +80,8 @@ impl Keepers {
         self.issuers.get(name).map(|(_, ca)| ca.clone())
     }
 
-    fn keep(&mut self, issuer: &Issuer, spec: &CertSpec) {
+    /// Starts or instructs one keeper; what a new one finds held is returned.
+    fn keep(&mut self, issuer: &Issuer, spec: &CertSpec) -> Option<Installed> {
         let shelf = self.shelf(issuer);
         let ca = self.ca(issuer, &shelf);
         let spec = Arc::new(spec.clone());
@@ -85,15 +90,13 @@ impl Keepers {
         if let Some((known, handle)) = self.kept.get_mut(&spec.id) {
             *known = spec;
             handle.tell(Word::Rules(Box::new(rules)));
-            return;
+            return None;
         }
         let held = self.held(&spec, &shelf);
         let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), shelf, held.as_ref());
-        if let Some(bundle) = held {
-            (self.tools.publish)(Installed { spec: spec.clone(), bundle: Arc::new(bundle) });
-        }
         handle.attach(tokio::spawn(keeper.run()));
-        self.kept.insert(spec.id.clone(), (spec, handle));
+        self.kept.insert(spec.id.clone(), (spec.clone(), handle));
+        held.map(|bundle| Installed { spec, bundle: Arc::new(bundle) })
     }
 
     /// What is held of a certificate. A shelf that cannot be read holds nothing, and says so.
@@ -141,3 +144,7 @@ impl Keepers {
         ca
     }
 }
+
+#[cfg(test)]
+#[path = "keepers_tests.rs"]
+mod tests;

@@ -108,17 +108,21 @@ pub struct House {
 impl House {
     /// Starts a keeper; `minute` is the unit of its retry ladder.
     pub fn open(gate: &Gate, issuer: &Issuer, spec: &CertSpec, shelf: Arc<dyn Shelf>, minute: Duration) -> House {
+        House::with(gate, issuer, spec, shelf, Policy { minute, ..Policy::of(issuer) })
+    }
+
+    /// Starts a keeper with rules of its own.
+    pub fn with(gate: &Gate, issuer: &Issuer, spec: &CertSpec, shelf: Arc<dyn Shelf>, policy: Policy) -> House {
         let runtime = runtime();
         let installed = Arc::new(Mutex::new(Vec::new()));
         let seen = installed.clone();
-        let publish = move |new: Installed| seen.lock().unwrap().push(new.bundle);
+        let publish = move |new: Vec<Installed>| seen.lock().unwrap().extend(new.into_iter().map(|new| new.bundle));
         let clock = Arc::new(RealClock);
         let tools = Tools { clock: clock.clone(), dice: Arc::new(RealDice), publish: Arc::new(publish) };
         gate.challenges.manage(&spec.identifiers);
         let around =
             Around { shelf: shelf.clone(), challenges: gate.challenges.clone(), secrets: Arc::new(OwnSecrets), clock };
         let ca = Arc::new(Ca::new(issuer, around));
-        let policy = Policy { minute, ..Policy::of(issuer) };
         let rules = Rules { spec: Arc::new(spec.clone()), policy, issuers: vec![(issuer.name.to_string(), ca)] };
         let held = shelf.bundle(&spec.id).unwrap();
         let (keeper, mut handle) = Keeper::new(rules, tools, shelf, held.as_ref());

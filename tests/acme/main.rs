@@ -2,7 +2,9 @@
 //! against an authority of our own that misbehaves on demand. No semper process: the library's own parts, wired here.
 #![allow(clippy::unwrap_used)]
 
+mod authority;
 #[path = "../bed/mod.rs"]
 mod bed;
 mod house;
+mod misbehaving;
 mod pebble;

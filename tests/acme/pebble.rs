@@ -138,6 +138,19 @@ fn an_external_account_is_bound_and_a_missing_one_is_named() {
 }
 
 #[test]
+fn terms_that_are_not_accepted_are_named() {
+    let gate = Gate::open();
+    let pebble = Pebble::start(gate.http(), gate.tls());
+    let state = tempfile::tempdir().unwrap();
+    let issuer = issuer(AcmeServer { terms_accepted: false, ..server(&pebble, ChallengeKind::Http01) }, state.path());
+    let house = House::open(&gate, &issuer, &spec(&["a.test"], KeyKind::EcdsaP256), shelf(state.path()), SECOND);
+    wait_for("a failure", PATIENCE, || house.stage().trouble().failures > 0);
+    let why = house.stage().trouble().last.clone().unwrap().to_string();
+    assert!(why.contains("terms of service") && why.contains("http"), "{why}");
+    assert_eq!(pebble.orders(), 0);
+}
+
+#[test]
 fn the_preferred_chain_is_found_among_the_alternatives() {
     let gate = Gate::open();
     let pebble = Pebble::with(&Settings { alternate_roots: 2, ..Settings::checking(gate.http(), gate.tls()) });
