@@ -10,7 +10,7 @@ use crate::clock::UnixTime;
 
 /// Begins an attempt: the next way, its deadline, what it replaces.
 pub(super) fn order(now: UnixTime, held: Option<Held>, trouble: Trouble, policy: &Policy) -> (Stage, Vec<Effect>) {
-    let (place, way) = choose_way(now, &trouble, policy);
+    let (place, way) = choose_way(now, held.as_ref(), &trouble, policy);
     let give_up_at = now + schedule::order_patience(held.as_ref(), now, policy);
     // `replaces` needs the same account, hence the same authority (RFC 9773 5).
     let replaces = held.as_ref().filter(|held| !trouble.without_replaces && held.authority == way.authority);
@@ -21,17 +21,20 @@ pub(super) fn order(now: UnixTime, held: Option<Held>, trouble: Trouble, policy:
     (Stage::Ordering { held, attempt: attempt.clone(), trouble }, vec![Effect::PlaceOrder(attempt)])
 }
 
-/// The next way whose issuer is not left alone; if all are, the next one all the same.
-fn choose_way(now: UnixTime, trouble: &Trouble, policy: &Policy) -> (usize, Way) {
+/// The next way that is free; if none is, the next one all the same.
+fn choose_way(now: UnixTime, held: Option<&Held>, trouble: &Trouble, policy: &Policy) -> (usize, Way) {
     let count = policy.ways.len();
-    let free = |place: &usize| !is_blocked(now, trouble, &policy.ways[place % count]);
+    let free = |place: &usize| free_at(held, trouble, policy, &policy.ways[place % count]) <= now;
     let start = trouble.next_way % count;
     let place = (start..start + count).find(free).unwrap_or(start) % count;
     (place, policy.ways[place].clone())
 }
 
-fn is_blocked(now: UnixTime, trouble: &Trouble, way: &Way) -> bool {
-    trouble.blocked.iter().any(|(issuer, until)| *issuer == way.issuer && now < *until)
+/// The moment from which on a way may be gone: its issuer's limits have passed, and it has not issued too much lately.
+fn free_at(held: Option<&Held>, trouble: &Trouble, policy: &Policy, way: &Way) -> UnixTime {
+    let blocked = trouble.blocked.iter().filter(|(issuer, _)| *issuer == way.issuer).map(|(_, until)| *until);
+    let rested = schedule::rested_at(&trouble.spent, &way.authority, held, policy);
+    blocked.chain(rested).max().unwrap_or(UnixTime(i64::MIN))
 }
 
 /// Ends an attempt badly: what to clear away, what was learned, when and how it is tried again.
@@ -63,6 +66,9 @@ pub(super) fn failed(
         let until = until.unwrap_or(now + Duration::from_secs(3600)).min(now + patience);
         trouble.blocked.push((attempt.way.issuer.clone(), until));
     }
+    if matches!(why, Failure::BadCertificate { .. }) {
+        trouble.spend(&attempt.way.authority, now);
+    }
     let here = trouble.next_way % count;
     trouble.next_way = match next {
         Next::Same | Next::AgainNow => here,
@@ -84,11 +90,12 @@ pub(super) fn failed(
         trouble.failures = trouble.failures.saturating_add(1);
         now + schedule::retry_after(held.as_ref(), &trouble, now, policy, draw)
     };
-    // If every issuer is to be left alone, wait for the first of them.
-    if policy.ways.iter().all(|way| is_blocked(retry_at, &trouble, way)) {
-        let first = trouble.blocked.iter().map(|(_, until)| *until).min();
-        retry_at = first.unwrap_or(retry_at).max(retry_at);
-    } else if limited && policy.ways.iter().any(|way| !is_blocked(now, &trouble, way)) {
+    // If every way is closed, wait for the first to open.
+    let first_free = policy.ways.iter().map(|way| free_at(held.as_ref(), &trouble, policy, way)).min();
+    let first_free = first_free.unwrap_or(now);
+    if first_free > retry_at {
+        retry_at = first_free;
+    } else if limited && first_free <= now {
         // Another authority is free: no reason to wait for this one.
         retry_at = retry_at.min(now + policy.minute);
     }

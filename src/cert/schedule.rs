@@ -19,21 +19,32 @@ pub fn due_by_lifetime(held: &Held, draw: f64) -> UnixTime {
 }
 
 /// The moment from which on `held` should be renewed: what was chosen within the authority's window, but never with
-/// less than a sixth of the life left, because a renewal may need many attempts; else by its lifetime. After `early`
-/// generations in a row that were replaced young it is given some time, so that an authority which wants every
-/// certificate renewed at once, or dates them back, is not asked in a circle.
-pub fn due(held: &Held, early: u32, policy: &Policy, draw: f64) -> UnixTime {
+/// less than a sixth of the life left, because a renewal may need many attempts; else by its lifetime. Later if the
+/// authority has issued much lately (see [`rested_at`]), unless that would cost more than half of what is left.
+pub fn due(held: &Held, trouble: &Trouble, policy: &Policy, draw: f64) -> UnixTime {
     let due = match held.choice {
         Some(choice) => choice.at.min(held.not_after - held.lifetime() / 6),
         None => due_by_lifetime(held, draw),
     };
-    let minute = unit(Some(held), policy);
-    let rest = match early {
-        0 => Duration::ZERO,
-        1 => minute * 10,
-        _ => minute * 5760,
-    };
-    due.max(held.obtained_at + rest.min(held.not_after.since(held.obtained_at) / 2))
+    let half = held.obtained_at + held.not_after.since(held.obtained_at) / 2;
+    rested_at(&trouble.spent, &held.authority, Some(held), policy).map_or(due, |rested| due.max(rested.min(half)))
+}
+
+/// The moment until which `authority` should not issue another certificate for the same names, because it has issued
+/// three within a short time: an authority that wants everything renewed at once, dates back, or issues what is no
+/// good would else be asked in a circle. Three, then one each three and a half days: Let's Encrypt issues five in a
+/// week. Where lives are short, so is the rest: a renewal that is due in the ordinary way is never held up.
+pub fn rested_at(
+    spent: &[(String, UnixTime)],
+    authority: &str,
+    held: Option<&Held>,
+    policy: &Policy,
+) -> Option<UnixTime> {
+    let rest = policy.minute * 5040;
+    let rest = held.map_or(rest, |held| rest.min(held.lifetime().mul_f64(0.4)));
+    let mut newest = spent.iter().rev().filter(|(by, _)| by == authority).map(|(_, at)| *at);
+    let (last, third) = (newest.next()?, newest.nth(1)?);
+    (last.since(third) < rest * 2).then(|| last + rest)
 }
 
 /// How long to wait after a failure, before it is tried again.
@@ -105,10 +116,10 @@ mod tests {
     fn long_lives_are_due_with_a_third_left_and_short_ones_with_half() {
         for (life, left) in [(90 * 86_400, 30 * 86_400), (45 * 86_400, 15 * 86_400), (576_000, 288_000), (60, 30)] {
             let held = held(0, life);
-            assert_eq!(due(&held, 0, &policy(), 0.0), UnixTime::from_seconds(life - left), "{life}");
-            let earliest = due(&held, 0, &policy(), 1.0);
+            assert_eq!(due(&held, &Trouble::default(), &policy(), 0.0), UnixTime::from_seconds(life - left), "{life}");
+            let earliest = due(&held, &Trouble::default(), &policy(), 1.0);
             assert!(
-                earliest < due(&held, 0, &policy(), 0.0)
+                earliest < due(&held, &Trouble::default(), &policy(), 0.0)
                     && earliest >= UnixTime::from_seconds(life - left - life / 50 - 1)
             );
         }

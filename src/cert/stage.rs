@@ -130,12 +130,22 @@ pub struct Trouble {
     pub next_way: usize,
     /// Attempts at once since the last wait.
     pub at_once: u32,
-    /// Generations in a row that were replaced while they were young.
-    pub early: u32,
+    /// Certificates that authorities issued lately, good or bad: (directory URL or `internal`, when). Survives success.
+    pub spent: Vec<(String, UnixTime)>,
     /// Leave `replaces` out.
     pub without_replaces: bool,
     /// Issuers whose limits are used up, and until when they are left alone.
     pub blocked: Vec<(String, UnixTime)>,
+}
+
+impl Trouble {
+    /// Notes that `authority` issued a certificate.
+    pub fn spend(&mut self, authority: &str, now: UnixTime) {
+        self.spent.push((authority.to_owned(), now));
+        if self.spent.len() > 12 {
+            self.spent.remove(0);
+        }
+    }
 }
 
 /// The rules for one certificate. Never stored: a reload may change them under a running stage.
@@ -276,10 +286,10 @@ impl Stage {
 
     /// A new generation is in force.
     fn serving(self, now: UnixTime, held: Held, policy: &Policy, draw: f64) -> Stage {
-        let young = self.held().is_some_and(|old| now.since(old.obtained_at) < old.lifetime() / 10);
-        let early = if young { self.trouble().early.saturating_add(1) } else { 0 };
-        let trouble = Trouble { attempts: self.trouble().attempts, early, ..Trouble::default() };
-        let renew_at = if foreign(&held, policy) { now } else { schedule::due(&held, early, policy, draw) };
+        let mut trouble = Trouble { attempts: self.trouble().attempts, ..Trouble::default() };
+        trouble.spent.clone_from(&self.trouble().spent);
+        trouble.spend(&held.authority, now);
+        let renew_at = if foreign(&held, policy) { now } else { schedule::due(&held, &trouble, policy, draw) };
         let ask_at = held.answers_about_renewal().then_some(now);
         Stage::Serving { renew_at, ask_at, trouble, held }
     }
@@ -291,6 +301,12 @@ impl Stage {
             (Some(_), None) => true,
             (None, _) => false,
         };
+        // The journal knows the choice; the store knows the dates, in case an older generation came back.
+        let known = self.held().map(|known| (known.epoch, known.choice));
+        let held = held.map(|held| match known {
+            Some((epoch, choice)) if epoch == held.epoch => Held { choice, ..held },
+            _ => held,
+        });
         match (self, held) {
             // The bundle was stored just before the crash: the order is done.
             (stage, Some(held)) if newer => (stage.serving(now, held, policy, draw), vec![]),
@@ -300,10 +316,8 @@ impl Stage {
                 let attempt = Attempt { give_up_at, ..attempt };
                 (Stage::Ordering { held, attempt: attempt.clone(), trouble }, vec![Effect::PlaceOrder(attempt)])
             }
-            (Stage::Serving { held: known, renew_at, ask_at, trouble }, Some(held)) => {
+            (Stage::Serving { renew_at, ask_at, trouble, .. }, Some(held)) => {
                 let renew_at = if foreign(&held, policy) { now } else { renew_at };
-                // The journal knows the choice; the store knows the dates, in case an older generation came back.
-                let held = Held { choice: known.choice.filter(|_| known.epoch == held.epoch), ..held };
                 (Stage::Serving { held, renew_at, ask_at, trouble }, vec![])
             }
             (Stage::Serving { trouble, .. }, None) => (Stage::Absent { trouble, retry_at: now }, vec![]),
@@ -345,12 +359,9 @@ fn informed(
     let choice = ari::choose(info, held.choice, held.not_after, draw);
     let moved = choice.is_some() && choice != held.choice;
     let held = Held { choice: choice.or(held.choice), ..held };
-    let renew_at = match (moved, trouble.failures) {
-        (true, 0) => schedule::due(&held, trouble.early, policy, draw),
-        // While attempts fail, the retry rule leads; a window that moved to an earlier moment is still heard.
-        (true, _) => schedule::due(&held, trouble.early, policy, draw).max(now).min(renew_at),
-        (false, _) => renew_at,
-    };
+    // While attempts fail, it is due already and the retry rule leads.
+    let renews = moved && trouble.failures == 0;
+    let renew_at = if renews { schedule::due(&held, &trouble, policy, draw) } else { renew_at };
     Stage::Serving { held, renew_at, ask_at: Some(now + ari::ask_again(info.ask_again)), trouble }
 }
 

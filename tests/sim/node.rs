@@ -14,7 +14,7 @@ pub struct Certificate {
     pub journal: String,
     /// On disk: what is held, newest last.
     pub store: Vec<Held>,
-    /// On disk: the order under way (attempt number, issued at the authority).
+    /// On disk: the order under way (attempt number, whether what was issued is good).
     pub order: Option<(u64, bool)>,
     /// Counts restarts, so that answers to a dead process are dropped.
     pub life: u32,

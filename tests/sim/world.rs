@@ -3,6 +3,7 @@
 use crate::authority::{Authority, FAULTS, Fault, Outcome};
 use crate::node::Certificate;
 use semper::cert::ari::RenewalInfo;
+use semper::cert::failure::Failure;
 use semper::cert::stage::{Attempt, Effect, Event, Held, Policy, Stage, Way};
 use semper::clock::UnixTime;
 use semper::plan::acme::ChallengeKind;
@@ -312,6 +313,10 @@ impl World {
         let outcome = match resumed {
             // Issued just before a crash: fetched, not ordered again.
             Some((number, true)) if number == attempt.number => Outcome::Issued,
+            // Likewise one that is no good: it comes again.
+            Some((number, false)) if number == attempt.number => {
+                Outcome::Failed(Failure::BadCertificate { detail: "simulated".into() })
+            }
             _ => {
                 self.authorities[place].orders.push_back(self.now);
                 let faults = &mut self.counters.faults;
@@ -325,6 +330,9 @@ impl World {
         match outcome {
             Outcome::Silence => {}
             Outcome::Failed(failure) => {
+                if matches!(failure, Failure::BadCertificate { .. }) {
+                    self.certificates[who].order = Some((attempt.number, false));
+                }
                 self.push(
                     self.now + pause,
                     who,
@@ -342,6 +350,7 @@ impl World {
                     authority: attempt.way.authority.clone(),
                     ari_id: Some(format!("aki.{names}.{epoch}")),
                     choice: None,
+                    obtained_at: self.now,
                 };
                 self.push(self.now + pause, who, What::Answer(Box::new((Event::Issued(held.clone()), Some(held)))));
             }
