@@ -94,16 +94,27 @@ pub(super) struct Desk {
 impl Desk {
     fn new(around: Around) -> Desk {
         let certificates = around.tls.certificates().clone();
-        let publish = move |installed: super::keeper::Installed| {
-            let source = CertificateSource::Acme(installed.spec.id.clone());
-            match certificates.install(&source, (*installed.bundle).clone().into()) {
-                Ok(held) => tracing::info!(
-                    level = "notice",
-                    "certificate {} is in force until {}",
-                    installed.spec.id,
-                    held.not_after
-                ),
-                Err(dead) => tracing::error!("certificate {}: {dead}", installed.spec.id),
+        let publish = move |installed: Vec<super::keeper::Installed>| {
+            // Many come from the shelf after a start: their keys were matched when they were read.
+            let many = installed.len() > 1;
+            for super::keeper::Installed { spec, bundle } in installed {
+                let source = CertificateSource::Acme(spec.id.clone());
+                let pair = (*bundle).clone().into();
+                let held = match many {
+                    true => Ok(certificates.install_unloaded(&source, pair)),
+                    false => certificates.install(&source, pair),
+                };
+                match held {
+                    Ok(held) => {
+                        tracing::info!(
+                            level = "notice",
+                            "certificate {} is in force until {}",
+                            spec.id,
+                            held.not_after
+                        );
+                    }
+                    Err(dead) => tracing::error!("certificate {}: {dead}", spec.id),
+                }
             }
         };
         let tools = Tools { clock: around.clock.clone(), dice: around.dice.clone(), publish: Arc::new(publish) };
