@@ -171,7 +171,11 @@ impl Worker {
         what: fmt::Arguments<'_>,
         upstream: Option<&dyn fmt::Display>,
     ) {
-        let log = self.logs.error_log(&exchange.settings().logs.error, &self.parts.hostname);
+        let settings = exchange.settings();
+        let main = self.plan.borrow();
+        let own = &settings.logs.error;
+        let logs = if own.is_empty() { &main.process.error_logs } else { own };
+        let log = self.logs.error_log(logs, &self.parts.hostname);
         if !log.takes(level) {
             return;
         }

@@ -169,11 +169,11 @@ impl Service for Rc<Worker> {
     }
 
     async fn refuse(&self, malformed: Malformed, connection: Rc<Connection>) -> Response {
-        let (status, reason) = (malformed.status, malformed.reason.clone());
+        let (status, silent, reason) = (malformed.status, malformed.silent, malformed.reason.clone());
         let mut ticket = ticket::Ticket::refused(self.clone(), malformed, connection);
         ticket.exchange.note(crate::plan::log::Level::Info, reason);
-        if status == 0 {
-            return ticket.silence(400);
+        if silent {
+            return ticket.silence(status);
         }
         let mut answer = phases::refused(&mut ticket.exchange, status).await;
         answer.close = true;
