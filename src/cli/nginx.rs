@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use nix::sys::signal::{Signal as Number, kill};
 use nix::unistd::Pid;
 
-use crate::conf::complaint::{Complaint, SourceFile};
+use crate::conf::complaint::{Complaint, Kind, SourceFile};
 use crate::conf::world::World;
 use crate::node::errorlog::{ErrorLogs, errno};
 use crate::node::layout::Layout;
@@ -66,13 +66,16 @@ fn test(options: &Options, conf: &Path, wish: &Wish, logs: &ErrorLogs) -> ExitCo
         eprintln!("nginx: configuration file {conf} test failed");
         ExitCode::FAILURE
     };
-    let loaded = match judge(wish, world, logs) {
+    let syntax_is_ok = || {
+        if !options.quiet {
+            eprintln!("nginx: the configuration file {conf} syntax is ok");
+        }
+    };
+    let loaded = match judge(wish, world, logs, &syntax_is_ok) {
         Some(loaded) => loaded,
         None => return failed(),
     };
-    if !options.quiet {
-        eprintln!("nginx: the configuration file {conf} syntax is ok");
-    }
+    syntax_is_ok();
     if !options.offline
         && let Err(words) = try_out(&loaded.plan)
     {
@@ -104,7 +107,7 @@ fn try_out(plan: &Plan) -> Result<(), String> {
 }
 
 /// Judges as nginx does and says what it says; nothing if the configuration is refused.
-fn judge(wish: &Wish, world: &dyn World, logs: &ErrorLogs) -> Option<Loaded> {
+fn judge(wish: &Wish, world: &dyn World, logs: &ErrorLogs, before_late: &dyn Fn()) -> Option<Loaded> {
     let (judged, complaints, files) = match wish.judge(world) {
         Ok(loaded) => {
             let (complaints, files) = (loaded.complaints.clone(), loaded.files.clone());
@@ -113,6 +116,9 @@ fn judge(wish: &Wish, world: &dyn World, logs: &ErrorLogs) -> Option<Loaded> {
         Err(Broken { complaints, files }) => (None, complaints, files),
     };
     for complaint in &complaints {
+        if complaint.kind == Kind::Late {
+            before_late();
+        }
         load::report(std::slice::from_ref(complaint), logs);
         point(complaint, &files);
     }
@@ -130,7 +136,9 @@ fn point(complaint: &Complaint, files: &[SourceFile]) {
 
 /// `-s`.
 fn send(signal: Signal, wish: &Wish, logs: &ErrorLogs) -> ExitCode {
-    let Some(loaded) = judge(wish, &RealWorld { judge_certificates: true }, logs) else { return ExitCode::FAILURE };
+    let Some(loaded) = judge(wish, &RealWorld { judge_certificates: true }, logs, &|| {}) else {
+        return ExitCode::FAILURE;
+    };
     logs.line(Level::Notice, None, "signal process started");
     let error = |words: String| {
         let _ = writeln!(std::io::stderr(), "nginx: [error] {words}");

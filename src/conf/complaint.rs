@@ -18,6 +18,8 @@ pub enum Level {
 pub enum Kind {
     /// Nobody: nothing can be run from this.
     Fatal,
+    /// Nobody either; nginx finds it after everything was read, when `-t` has said `syntax is ok` already.
+    Late,
     /// A start or a HUP goes on with the last good certificate, or a placeholder, unless `strict_start on`.
     CertificateBad,
     /// A start or a HUP goes on; the locations that need this upstream answer 502 until it resolves.
@@ -61,7 +63,7 @@ impl Complaint {
 
     /// Whether a start or a HUP (without `strict_start`) may go on all the same.
     pub fn is_forgivable(&self) -> bool {
-        self.level == Level::Warn || self.kind != Kind::Fatal
+        self.level == Level::Warn || !matches!(self.kind, Kind::Fatal | Kind::Late)
     }
 
     /// The offending line and a caret under the word that the message quotes; nothing if the file is not at hand.

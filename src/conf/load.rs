@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::plan::Plan;
 use crate::words::Place;
 
-use super::complaint::{Complaint, Level, SourceFile};
+use super::complaint::{Complaint, Kind, Level, SourceFile};
 use super::directives::process::{self, MainDraft};
 use super::directives::{files, http};
 use super::read::Reader;
@@ -170,7 +170,11 @@ fn read(reader: &mut Reader<'_>) -> Result<Plan, Complaint> {
         None => None,
     };
     if !main.has_events() {
-        return Err(Complaint::placeless("no \"events\" section in configuration"));
+        let text = "no \"events\" section in configuration";
+        return Err(Complaint::placeless(text).of_kind(Kind::Late));
+    }
+    if !reader.late.is_empty() {
+        return Err(reader.late.remove(0));
     }
     let process = process::finish(&main, reader);
     for index in std::mem::take(&mut reader.shared.default_state) {

@@ -41,6 +41,8 @@ pub struct Reader<'w> {
     pub files: Vec<SourceFile>,
     /// Warnings and forgivable errors, in order.
     pub complaints: Vec<Complaint>,
+    /// What nginx finds only when everything was read, and says after everything else.
+    pub late: Vec<Complaint>,
     /// Directives that would have to be honoured and are not, yet.
     pub not_yet: Vec<Complaint>,
     /// Directives that were ignored: name, reason, place.
@@ -63,6 +65,7 @@ impl<'w> Reader<'w> {
             options,
             files: Vec::new(),
             complaints: Vec::new(),
+            late: Vec::new(),
             not_yet: Vec::new(),
             ignored: Vec::new(),
             variables: Variables::default(),
@@ -162,8 +165,12 @@ impl<'w> Reader<'w> {
             // `stream` itself is refused; once is enough.
             return;
         }
+        let off = directive.args.len() == 1 && directive.args[0].eq_ignore_ascii_case("off");
         match row.outcome {
             Outcome::Honoured => {}
+            // What is not there is off.
+            Outcome::NotYet if off => {}
+            Outcome::Ignored { why } if off && !why.starts_with("obsolete,") => {}
             Outcome::Ignored { why } => {
                 let text = match why.starts_with("obsolete,") {
                     true => format!("the \"{}\" directive is {why}", row.name),
@@ -172,7 +179,6 @@ impl<'w> Reader<'w> {
                 self.warn(text, &directive.place);
                 self.ignored.push((row.name, why, directive.place.clone()));
             }
-            Outcome::NotYet if directive.args.len() == 1 && directive.args[0].eq_ignore_ascii_case("off") => {}
             Outcome::NotYet => self.not_yet(row.name, &directive.place),
         }
     }

@@ -36,7 +36,8 @@ const SUITES_13: [&str; 3] = ["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"
 fn means(word: &str, suite: &Suite) -> Option<bool> {
     let aes = suite.cipher != Cipher::ChaCha;
     Some(match word {
-        "ALL" | "DEFAULT" | "HIGH" | "COMPLEMENTOFALL" | "FIPS" | "TLSv1.2" => word != "COMPLEMENTOFALL",
+        "ALL" | "DEFAULT" | "HIGH" | "FIPS" | "TLSv1.2" | "PROFILE=SYSTEM" => true,
+        "COMPLEMENTOFALL" => false,
         "ECDHE" | "EECDH" | "kEECDH" | "kECDHE" | "ECDH" | "AEAD" => true,
         "aECDSA" | "ECDSA" => suite.ecdsa,
         "aRSA" => !suite.ecdsa,

@@ -13,7 +13,7 @@ use crate::words::Place;
 
 use super::location::Builder;
 use super::server::{self, ServerDraft};
-use super::{Chain, Said, Spot, acme, listen, log, map, settings, ssl, upstream};
+use super::{Chain, Said, Spot, acme, listen, log, map, proxy_pass, settings, ssl, upstream};
 
 /// The `http` block as it was read.
 #[derive(Debug)]
@@ -113,6 +113,9 @@ pub fn finish(mut draft: HttpDraft, named: Vec<acme::Named>, reader: &mut Reader
     let protocols = reader.shared.ports.protocols(drafts.len());
     let places: Vec<Place> = drafts.iter().map(|server| server.place.clone()).collect();
     let http_settings = Arc::new(settings(chain, reader));
+    if !drafts.is_empty() {
+        proxy_pass::check(chain, &draft.end)?;
+    }
     let mut builder = Builder { reader, end: draft.end.clone() };
     let (mut servers, mut names) = (Vec::with_capacity(drafts.len()), Vec::with_capacity(drafts.len()));
     for (server, certificates) in drafts.into_iter().zip(certificates) {

@@ -176,12 +176,8 @@ pub fn certificates(
     }
     let passwords = chain.text("ssl_password_file").map(|path| reader.conf_path(path));
     for (certificate, key) in files.iter().zip(&keys) {
-        if is_acme(certificate) {
-            if lines.is_empty() {
-                let text = "\"$acme_certificate\" is used without \"acme_certificate\"";
-                return Err(Complaint::emerg(text, &server.place));
-            }
-        } else if !certificate.contains('$') {
+        // `$acme_certificate` stands for what the lines wish for, and for nothing where there are none.
+        if !certificate.contains('$') {
             let file = file(certificate, key, passwords.clone(), reader);
             sources.push(CertificateSource::File(file));
         }

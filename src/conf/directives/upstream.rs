@@ -318,7 +318,13 @@ pub fn finish(reader: &mut Reader<'_>, has_resolver: bool) -> Result<(), Complai
     let mut built = Vec::with_capacity(entries.len());
     for entry in entries {
         built.push(Arc::new(match entry.block {
-            Some(group) => explicit(&entry.host, &entry.place, group, has_resolver)?,
+            Some(group) => {
+                if let Some((zone, false)) = &group.zone {
+                    let text = format!("zero size shared memory zone \"{zone}\"");
+                    reader.late.push(Complaint::placeless(text).of_kind(Kind::Late));
+                }
+                explicit(&entry.host, &entry.place, group, has_resolver)?
+            }
             None => implicit(&entry, reader),
         }));
     }
@@ -340,9 +346,6 @@ fn explicit(name: &str, place: &Place, group: Group, has_resolver: bool) -> Resu
     }
     if !group.servers.iter().any(|server| !server.backup) {
         return Err(Complaint::placeless(format!("no servers in upstream \"{name}\" in {place}")));
-    }
-    if let Some((zone, false)) = &group.zone {
-        return Err(Complaint::placeless(format!("zero size shared memory zone \"{zone}\"")));
     }
     let keepalive = group.keepalive.map(|connections| UpstreamKeepalive {
         connections,
