@@ -16,6 +16,8 @@ use bed::server::{Nginx, Semper, Server, Site, http};
 use bed::{root, wait_for, wait_some};
 
 const NAME: &str = "social.example";
+/// What Pebble writes when it looks by HTTP-01.
+const BY_HTTP: &str = "Attempting to validate w/ HTTP";
 const LONG: Duration = Duration::from_secs(60);
 
 /// The sample with the test's ports and paths in place of the public ones.
@@ -142,6 +144,7 @@ fn a_whole_site_gets_its_certificate_by_http_01_and_serves_its_upstream() {
     let again = wait_some("the same certificate after a restart", LONG, || tls.chain(server.port(2), NAME).ok());
     assert_eq!(serial(&again[0]), serial(&chain[0]));
     assert_eq!(pebble.orders(), 1, "a restart places no order");
+    assert!(pebble.log().contains(BY_HTTP), "Pebble checked another way:\n{}", pebble.log());
 }
 
 #[test]
@@ -150,5 +153,5 @@ fn the_same_site_gets_its_certificate_by_tls_alpn_01() {
     let server = Semper::serve(&site);
     let tls = certified(&server, &pebble);
     assert_eq!(tls.get(server.port(2), NAME, "/hello").unwrap().status, 200);
-    assert!(pebble.log().contains("tls-alpn-01"), "Pebble checked another way");
+    assert!(!pebble.log().contains(BY_HTTP), "Pebble checked another way:\n{}", pebble.log());
 }
