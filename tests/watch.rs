@@ -73,6 +73,24 @@ fn a_file_that_is_rewritten_replaced_or_appears_is_reported() {
 }
 
 #[test]
+fn noise_in_the_same_directory_does_not_delay_a_report() {
+    let bed = bed(Patience { longest: Duration::from_secs(60), ..QUICK }, Arc::new(Disk));
+    let (file, log) = (bed.at("a.pem"), bed.at("access.log"));
+    bed.watch.watch([file.clone()]);
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let noise = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            fs::write(&log, "line").unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    bed.seen(&file, |n| fs::write(&file, format!("new {n}")).unwrap());
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    noise.join().unwrap();
+}
+
+#[test]
 fn a_change_that_is_none_is_not_reported() {
     let bed = bed(QUICK, Arc::new(Disk));
     let (file, other) = (bed.at("a.pem"), bed.at("b.pem"));

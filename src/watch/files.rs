@@ -29,7 +29,7 @@ impl Default for Patience {
     fn default() -> Patience {
         Patience {
             quiet: Duration::from_millis(200),
-            longest: Duration::from_secs(2),
+            longest: Duration::from_secs(1),
             every: Duration::from_secs(60),
             unwatched: Duration::from_secs(10),
         }
@@ -56,7 +56,7 @@ struct Known {
     stamp: Option<Stamp>,
     /// Filled in when the file is first read here; until then any new stamp counts as a change.
     digest: Option<[u8; 32]>,
-    directories: BTreeSet<PathBuf>,
+    hops: BTreeSet<PathBuf>,
     watched: bool,
 }
 
@@ -144,6 +144,11 @@ fn notifier(touched: Sender<Message>) -> Option<RecommendedWatcher> {
     notify::recommended_watcher(pass_on).ok()
 }
 
+/// The directories of these places.
+fn directories(hops: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    hops.iter().filter_map(|hop| Some(hop.parent()?.to_owned())).collect()
+}
+
 struct Loop<R> {
     files: HashMap<PathBuf, Known>,
     notifier: Option<RecommendedWatcher>,
@@ -161,6 +166,7 @@ impl<R: Fn(PathBuf)> Loop<R> {
             match inbox.recv_timeout(wait.saturating_duration_since(Instant::now())) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Message::Watch(files)) => self.replace(files),
+                Ok(Message::Touched(paths)) if !self.concern(&paths) => {}
                 Ok(first @ (Message::Touched(_) | Message::Everything)) => {
                     let (touched, next) = self.settle(first, inbox);
                     self.look_where(touched.as_ref());
@@ -181,34 +187,38 @@ impl<R: Fn(PathBuf)> Loop<R> {
         }
     }
 
-    /// Gathers events until they pause: the directories in which something happened, or `None` for all of them. A message
-    /// of another kind ends the wait and is handed back.
+    /// Whether something on the way to one of our files was touched. Much else may happen in the same directory.
+    fn concern(&self, paths: &[PathBuf]) -> bool {
+        let ours = |path: &PathBuf| self.watched.contains(path) || self.files.values().any(|k| k.hops.contains(path));
+        paths.iter().any(ours)
+    }
+
+    /// Gathers events until ours pause: what was touched, or `None` for anything. A message of another kind ends the
+    /// wait and is handed back.
     fn settle(&self, first: Message, inbox: &Receiver<Message>) -> (Option<HashSet<PathBuf>>, Option<Message>) {
         let end = Instant::now() + self.patience.longest;
         let mut touched = Some(HashSet::new());
-        let mut add = |message| match message {
-            Message::Touched(paths) => {
-                if let Some(touched) = &mut touched {
-                    touched.extend(paths.iter().filter_map(|path| Some(path.parent()?.to_owned())));
-                    touched.extend(paths);
-                }
-                None
-            }
-            Message::Everything => {
-                touched = None;
-                None
-            }
-            other => Some(other),
-        };
-        add(first);
+        let mut message = first;
+        let mut quiet = end;
         loop {
-            let wait = self.patience.quiet.min(end.saturating_duration_since(Instant::now()));
-            let Ok(message) = inbox.recv_timeout(wait) else { break };
-            if let Some(other) = add(message) {
-                return (touched, Some(other));
+            match message {
+                Message::Touched(paths) => {
+                    if self.concern(&paths) {
+                        quiet = end.min(Instant::now() + self.patience.quiet);
+                        touched.iter_mut().for_each(|touched| touched.extend(paths.iter().cloned()));
+                    }
+                }
+                Message::Everything => {
+                    quiet = end.min(Instant::now() + self.patience.quiet);
+                    touched = None;
+                }
+                other => return (touched, Some(other)),
+            }
+            match inbox.recv_timeout(quiet.saturating_duration_since(Instant::now())) {
+                Ok(next) => message = next,
+                Err(_) => return (touched, None),
             }
         }
-        (touched, None)
     }
 
     fn replace(&mut self, files: HashMap<PathBuf, Known>) {
@@ -225,7 +235,7 @@ impl<R: Fn(PathBuf)> Loop<R> {
         let mut needed = HashSet::new();
         for path in paths {
             self.watch_directories(&path);
-            needed.extend(self.files.get(&path).into_iter().flat_map(|known| known.directories.iter().cloned()));
+            needed.extend(self.files.get(&path).into_iter().flat_map(|known| directories(&known.hops)));
         }
         let gone: Vec<_> = self.watched.difference(&needed).cloned().collect();
         for directory in gone {
@@ -239,25 +249,25 @@ impl<R: Fn(PathBuf)> Loop<R> {
 
     /// Watches the directories on the way to `path`, as the way is now.
     fn watch_directories(&mut self, path: &Path) {
-        let directories = links::directories(path);
+        let hops = links::hops(path);
         // Where we may not even look, events on the way say nothing about the file.
         let mut all = Stamp::of(path).is_ok();
-        for directory in &directories {
-            if self.watched.contains(directory) {
+        for directory in directories(&hops) {
+            if self.watched.contains(&directory) {
                 continue;
             }
-            let watching = self.notifier.as_mut().map(|n| n.watch(directory, RecursiveMode::NonRecursive));
+            let watching = self.notifier.as_mut().map(|n| n.watch(&directory, RecursiveMode::NonRecursive));
             match watching {
-                Some(Ok(())) => drop(self.watched.insert(directory.clone())),
+                Some(Ok(())) => drop(self.watched.insert(directory)),
                 _ => all = false,
             }
         }
         if let Some(known) = self.files.get_mut(path) {
-            (known.directories, known.watched) = (directories, all);
+            (known.hops, known.watched) = (hops, all);
         }
     }
 
-    /// Looks at the files on whose way something was touched.
+    /// Looks at the files on whose way something was touched; `None`: at all.
     fn look_where(&mut self, touched: Option<&HashSet<PathBuf>>) {
         // A directory that was replaced has lost its watch without a word.
         if let Some(touched) = touched {
@@ -265,8 +275,11 @@ impl<R: Fn(PathBuf)> Loop<R> {
         } else {
             self.watched.clear();
         }
-        let concerns =
-            |known: &Known| touched.is_none_or(|touched| known.directories.iter().any(|d| touched.contains(d)));
+        let concerns = |known: &Known| {
+            touched.is_none_or(|touched| {
+                known.hops.iter().any(|hop| touched.contains(hop) || hop.parent().is_some_and(|d| touched.contains(d)))
+            })
+        };
         let paths: Vec<_> = self.files.iter().filter(|(_, known)| concerns(known)).map(|(p, _)| p.clone()).collect();
         for path in paths {
             self.watch_directories(&path);

@@ -1,5 +1,4 @@
-//! In which directories can something happen that changes what a path leads to? The directory of every symlink on the
-//! way, and that of the file itself: `live/NAME/fullchain.pem` of certbot, `..data` of Kubernetes. Reads links alone.
+//! Where can something happen that changes what a path leads to? At every symlink on the way, and at the file itself: `live/NAME/fullchain.pem` of certbot, `..data` of Kubernetes. Reads links alone.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -8,8 +7,9 @@ use std::path::{Component, Path, PathBuf};
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// The directories that must be watched for `path`. What does not exist yet is watched from where the way ends.
-pub(super) fn directories(path: &Path) -> BTreeSet<PathBuf> {
+/// The places on the way to `path` that decide where it leads: every symlink, and the file itself. Their directories
+/// must be watched. What does not exist yet is watched from where the way ends.
+pub(super) fn hops(path: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut links = 0;
     let mut at = PathBuf::from("/");
@@ -21,7 +21,7 @@ pub(super) fn directories(path: &Path) -> BTreeSet<PathBuf> {
         }
         let next = at.join(&part);
         if let Ok(target) = std::fs::read_link(&next) {
-            found.insert(at.clone());
+            found.insert(next);
             links += 1;
             if links > MOST_LINKS {
                 break;
@@ -31,7 +31,7 @@ pub(super) fn directories(path: &Path) -> BTreeSet<PathBuf> {
             }
             left.extend(parts(&target));
         } else if left.is_empty() || !next.exists() {
-            found.insert(at.clone());
+            found.insert(next);
             break;
         } else {
             at = next;
@@ -65,23 +65,24 @@ mod tests {
         std::fs::create_dir_all(root.join("live/a")).unwrap();
         std::fs::write(root.join("archive/a/cert1.pem"), "1").unwrap();
         symlink("../../archive/a/cert1.pem", root.join("live/a/cert.pem")).unwrap();
-        let watched = directories(&root.join("live/a/cert.pem"));
-        assert_eq!(watched, BTreeSet::from([root.join("live/a"), root.join("archive/a")]));
+        let found = hops(&root.join("live/a/cert.pem"));
+        assert_eq!(found, BTreeSet::from([root.join("live/a/cert.pem"), root.join("archive/a/cert1.pem")]));
         std::fs::create_dir_all(root.join("k8s/..2026_1")).unwrap();
         std::fs::write(root.join("k8s/..2026_1/tls.crt"), "1").unwrap();
         symlink("..2026_1", root.join("k8s/..data")).unwrap();
         symlink("..data/tls.crt", root.join("k8s/tls.crt")).unwrap();
-        let watched = directories(&root.join("k8s/tls.crt"));
-        assert_eq!(watched, BTreeSet::from([root.join("k8s"), root.join("k8s/..2026_1")]));
+        let found = hops(&root.join("k8s/tls.crt"));
+        let all = ["k8s/tls.crt", "k8s/..data", "k8s/..2026_1/tls.crt"].map(|hop| root.join(hop));
+        assert_eq!(found, BTreeSet::from(all));
     }
 
     #[test]
     fn missing_paths_and_loops_end() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        assert_eq!(directories(&root.join("no/such/file")), BTreeSet::from([root.clone()]));
+        assert_eq!(hops(&root.join("no/such/file")), BTreeSet::from([root.join("no")]));
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
-        assert_eq!(directories(&root.join("a")), BTreeSet::from([root.clone()]));
+        assert_eq!(hops(&root.join("a")), BTreeSet::from([root.join("a"), root.join("b")]));
     }
 }
