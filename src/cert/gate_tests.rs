@@ -39,7 +39,9 @@ fn keys_in_every_form_are_read_and_give_the_same_key() {
     assert_eq!(plain.leaf.key, PublicKeyKind::Ecdsa(256));
     let sec1 = include_bytes!("../../tests/keys/sec1.pem");
     let sealed = include_bytes!("../../tests/keys/sealed.pem");
-    for (key, passwords) in [(&sec1[..], None), (&sealed[..], Some(&b"no\n\nopen sesame\r\nlast"[..]))] {
+    let legacy = include_bytes!("../../tests/keys/legacy.pem");
+    let passwords = Some(&b"no\n\nopen sesame\r\nlast"[..]);
+    for (key, passwords) in [(&sec1[..], None), (&sealed[..], passwords), (&legacy[..], passwords)] {
         let pair = read_files(files(CERTIFICATE, key, passwords)).unwrap();
         assert_eq!(pair.key.public_key().unwrap(), plain.leaf.key_fingerprint);
     }
@@ -117,6 +119,10 @@ fn a_file_cut_anywhere_is_refused_and_never_panics() {
     for end in 0..PLAIN.len() - 30 {
         assert!(read_files(files(CERTIFICATE, &PLAIN[..end], None)).is_err());
         assert!(read_files(files(CERTIFICATE, &sealed[..end], None)).is_err());
+    }
+    let legacy = include_bytes!("../../tests/keys/legacy.pem");
+    for end in 0..legacy.len() - 30 {
+        assert!(read_files(files(CERTIFICATE, &legacy[..end], Some(b"open sesame"))).is_err());
     }
 }
 

@@ -6,6 +6,7 @@ use super::bundle::PrivateKey;
 use super::der::{self, BIT_STRING, INTEGER, OCTET_STRING, OID, Reader};
 use super::pem::{self, BadPem};
 use aws_lc_rs::cipher::{AES_128, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
+use md5::{Digest, Md5};
 use std::num::NonZeroU32;
 use zeroize::Zeroizing;
 
@@ -18,7 +19,7 @@ pub enum BadKey {
     /// Encrypted, and none of the passwords opens it (or there is none).
     #[error("no password opens the private key")]
     Password,
-    /// Encrypted in a way that is not known here: `openssl pkcs8 -topk8` writes one that is.
+    /// Encrypted in a way that is not known here (3DES, scrypt): `openssl pkcs8 -topk8` writes one that is.
     #[error("the private key is encrypted in an old form; rewrite it with `openssl pkcs8 -topk8`")]
     Cipher,
     /// It belongs to another certificate.
@@ -44,9 +45,13 @@ pub fn read(text: &[u8], passwords: &[&[u8]], public: &[u8]) -> Result<PrivateKe
         let plain = match section.label {
             "PRIVATE KEY" => section.der,
             "ENCRYPTED PRIVATE KEY" => decrypt(&section.der, passwords)?,
-            "RSA PRIVATE KEY" | "EC PRIVATE KEY" if section.dek_info.is_some() => return Err(BadKey::Cipher),
-            "RSA PRIVATE KEY" => pkcs8(&section.der, public, OID_RSA)?,
-            "EC PRIVATE KEY" => pkcs8(&section.der, public, OID_EC)?,
+            label @ ("RSA PRIVATE KEY" | "EC PRIVATE KEY") => {
+                let inner = match section.dek_info {
+                    Some(cipher) => legacy(&section.der, cipher, passwords)?,
+                    None => section.der,
+                };
+                pkcs8(&inner, public, if label == "RSA PRIVATE KEY" { OID_RSA } else { OID_EC })?
+            }
             _ => continue,
         };
         return belongs(&plain, public).map(|()| PrivateKey::from_pkcs8(plain.to_vec()));
@@ -127,6 +132,54 @@ fn computed(pkcs8: &[u8]) -> Result<Vec<u8>, BadKey> {
     Ok(rcgen::PublicKeyData::subject_public_key_info(&pair))
 }
 
+/// OpenSSL's own form from before PKCS #8 (`Proc-Type: 4,ENCRYPTED`), as far as it used AES.
+fn legacy(sealed: &[u8], dek_info: &str, passwords: &[&[u8]]) -> Result<Zeroizing<Vec<u8>>, BadKey> {
+    let (cipher, key_length) = match dek_info.split_once(',').map(|(name, _)| name) {
+        Some("AES-128-CBC") => (&AES_128, 16),
+        Some("AES-256-CBC") => (&AES_256, 32),
+        _ => return Err(BadKey::Cipher),
+    };
+    let iv = dek_info.split_once(',').and_then(|(_, iv)| hex16(iv.trim())).ok_or(BadKey::None)?;
+    let opened = passwords.iter().find_map(|password| {
+        // EVP_BytesToKey with MD5, once, the first half of the IV being the salt.
+        let mut key = Zeroizing::new(Vec::with_capacity(32));
+        while key.len() < key_length {
+            let last = key.len().saturating_sub(16);
+            let block = Md5::new().chain_update(&key[last..]).chain_update(password).chain_update(&iv[..8]).finalize();
+            key.extend_from_slice(&block);
+        }
+        open(cipher, &key, iv, sealed)
+    });
+    opened.ok_or(BadKey::Password)
+}
+
+fn hex16(text: &str) -> Option<[u8; 16]> {
+    let mut out = [0; 16];
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
+    }
+    Some(out)
+}
+
+/// Decrypts what holds a key; `None` for a wrong password.
+fn open(
+    cipher: &'static aws_lc_rs::cipher::Algorithm,
+    key: &[u8],
+    iv: [u8; 16],
+    sealed: &[u8],
+) -> Option<Zeroizing<Vec<u8>>> {
+    let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(UnboundCipherKey::new(cipher, key).ok()?).ok()?;
+    let mut text = Zeroizing::new(sealed.to_vec());
+    let length = cipher.decrypt(&mut text, DecryptionContext::Iv128(iv.into())).ok()?.len();
+    text.truncate(length);
+    // A wrong password may give good padding by chance, but hardly a sequence that fits.
+    Reader(&text).sequence()?.take(INTEGER)?;
+    Some(text)
+}
+
 /// What PBES2 (RFC 8018 6.2) says about an encrypted key.
 struct Pbes2<'a> {
     hash: aws_lc_rs::pbkdf2::Algorithm,
@@ -144,13 +197,7 @@ fn decrypt(der: &[u8], passwords: &[&[u8]]) -> Result<Zeroizing<Vec<u8>>, BadKey
         let mut key = Zeroizing::new([0; 32]);
         let key = &mut key[..sealed.key_length];
         aws_lc_rs::pbkdf2::derive(sealed.hash, sealed.rounds, sealed.salt, password, key);
-        let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(UnboundCipherKey::new(sealed.cipher, key).ok()?).ok()?;
-        let mut text = Zeroizing::new(sealed.sealed.to_vec());
-        let length = cipher.decrypt(&mut text, DecryptionContext::Iv128(sealed.iv.into())).ok()?.len();
-        text.truncate(length);
-        // A wrong password may give good padding by chance, but hardly a sequence that fits.
-        Reader(&text).sequence()?.take(INTEGER)?;
-        Some(text)
+        open(sealed.cipher, key, sealed.iv, sealed.sealed)
     });
     opened.ok_or(BadKey::Password)
 }
