@@ -10,7 +10,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use semper::conf::{Loaded, MemoryWorld, Options, load};
 use semper::h1::{HeadRules, RequestParser};
 use semper::plan::listener::NameTable;
-use semper::route::names;
+use semper::route::{locations, names};
 
 const PATH: &str = "/etc/nginx/nginx.conf";
 
@@ -89,5 +89,28 @@ fn sni_choice(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, conf_load, head_parse, sni_choice);
+fn route_match(criterion: &mut Criterion) {
+    let mut text = "events {} http { server { listen 80; location / { } location = /exact { }\n".to_owned();
+    for n in 0..200 {
+        let _ = writeln!(text, "location /prefix{n}/ {{ location ~ \\.php$ {{ }} }}");
+    }
+    for n in 0..10 {
+        let _ = writeln!(text, "location ~* \\.(?:ext{n}|other{n})$ {{ }}");
+    }
+    text.push_str("} }");
+    let plan = loaded(&text);
+    let tree = &plan.plan.as_ref().unwrap().http.as_ref().unwrap().servers[0].locations;
+    let mut group = criterion.benchmark_group("location among 200 prefixes and 10 patterns");
+    for (name, uri) in
+        [("exact", "/exact"), ("prefix", "/prefix77/some/page"), ("pattern", "/some/file.ext9"), ("none", "/else")]
+    {
+        assert!(locations::find(tree, uri.as_bytes()).location.is_some());
+        group.bench_function(name, |bench| {
+            bench.iter(|| locations::find(black_box(tree), black_box(uri.as_bytes())).add_slash)
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, conf_load, head_parse, sni_choice, route_match);
 criterion_main!(benches);
