@@ -123,6 +123,7 @@ pub fn build(
         if draft.said.is_silent() { Arc::clone(http_settings) } else { Arc::new(settings(chain, builder.reader)) };
     let head = client::head(chain);
     client::check_head(&head, chain, &builder.end)?;
+    proxy_pass::check(*http, &builder.end)?;
     proxy_pass::check(chain, &builder.end)?;
     let above =
         Above { chain: Some(&chain), settings: Some(&settings), pass: None, stub_status: false, internal: false };
