@@ -1,28 +1,37 @@
 //! What runs beside the workers? Keepers of certificates and the admin socket, on a runtime and a thread of their own: a
 //! stuck authority or disk never slows a request.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as blocking};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use crate::cert::stage::Stage;
 use crate::clock::{Clock, Dice, UnixTime};
+use crate::conf::world::World as _;
 use crate::net::accept::Counts;
 use crate::plan::Plan;
 use crate::plan::certificate::CertSpec;
 use crate::plan::tls::CertificateSource;
+use crate::plan::upstream::Upstream;
 use crate::tls::build::Tls;
 use crate::zone::challenges::Challenges;
 use crate::zone::stats::Stats;
+use crate::zone::upstreams::Upstreams;
 
 use super::admin;
 use super::borrowed::Borrowed;
 use super::keeper::Tools;
 use super::keepers::Keepers;
 use super::status::{Certificate, Next, Shown, Status};
+use super::world::RealWorld;
+
+/// Hosts that were not found are looked up again in this interval.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the control thread works with.
 #[derive(Clone)]
@@ -41,6 +50,8 @@ pub struct Around {
     pub stats: Arc<Stats>,
     /// Counters of connections.
     pub counts: Arc<[Arc<Counts>]>,
+    /// Upstreams, for those whose host is not found yet.
+    pub upstreams: Arc<Upstreams>,
 }
 
 /// The control thread.
@@ -55,6 +66,8 @@ pub struct Control {
 enum Said {
     /// Keep the certificates of this plan; `faults` are what of it cannot be used.
     Adopt { plan: Arc<Plan>, epoch: u64, faults: Vec<String>, done: blocking::SyncSender<()> },
+    /// An upstream's host has been found.
+    Resolved(Arc<Upstream>, usize, Vec<IpAddr>),
 }
 
 impl Control {
@@ -66,7 +79,8 @@ impl Control {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (say, inbox) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name("control".to_owned());
-        let thread = thread.spawn(move || runtime.block_on(Desk::new(around).run(inbox)))?;
+        let own = say.downgrade();
+        let thread = thread.spawn(move || runtime.block_on(Desk::new(around, own).run(inbox)))?;
         Ok(Control { say, _thread: thread })
     }
 
@@ -80,6 +94,19 @@ impl Control {
     }
 }
 
+/// Servers of upstreams whose host was not found.
+fn unresolved(plan: &Plan) -> Vec<(Arc<Upstream>, usize)> {
+    let mut found = Vec::new();
+    for upstream in plan.http.iter().flat_map(|http| http.upstreams.iter()) {
+        let missing = |server: &crate::plan::upstream::UpstreamServer| {
+            server.addresses.is_empty() && server.host.is_some() && !server.resolve
+        };
+        let indexes = (0..upstream.servers.len()).filter(|&at| missing(&upstream.servers[at]));
+        found.extend(indexes.map(|at| (upstream.clone(), at)));
+    }
+    found
+}
+
 /// What the control thread holds.
 pub(super) struct Desk {
     around: Around,
@@ -89,10 +116,12 @@ pub(super) struct Desk {
     faults: Vec<String>,
     since: UnixTime,
     admin: Option<(PathBuf, UnixListener)>,
+    say: mpsc::WeakUnboundedSender<Said>,
+    unresolved: Vec<(Arc<Upstream>, usize)>,
 }
 
 impl Desk {
-    fn new(around: Around) -> Desk {
+    fn new(around: Around, say: mpsc::WeakUnboundedSender<Said>) -> Desk {
         let certificates = around.tls.certificates().clone();
         let publish = move |installed: Vec<super::keeper::Installed>| {
             // Many come from the shelf after a start: their keys were matched when they were read.
@@ -120,12 +149,24 @@ impl Desk {
         let tools = Tools { clock: around.clock.clone(), dice: around.dice.clone(), publish: Arc::new(publish) };
         let keepers = Keepers::new(tools, around.challenges.clone(), Arc::new(around.files.clone()));
         let since = around.clock.now();
-        Desk { around, keepers, plan: None, epoch: 0, faults: Vec::new(), since, admin: None }
+        Desk {
+            around,
+            keepers,
+            plan: None,
+            epoch: 0,
+            faults: Vec::new(),
+            since,
+            admin: None,
+            say,
+            unresolved: Vec::new(),
+        }
     }
 
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Said>) {
+        let mut again = tokio::time::interval(RESOLVE_AGAIN);
         loop {
             tokio::select! {
+                _ = again.tick(), if !self.unresolved.is_empty() => self.resolve_again(),
                 said = inbox.recv() => match said {
                     Some(said) => self.hear(said),
                     None => return,
@@ -140,7 +181,11 @@ impl Desk {
     }
 
     fn hear(&mut self, said: Said) {
-        let Said::Adopt { plan, epoch, faults, done } = said;
+        let (plan, epoch, faults, done) = match said {
+            Said::Adopt { plan, epoch, faults, done } => (plan, epoch, faults, done),
+            Said::Resolved(upstream, index, addresses) => return self.resolved(&upstream, index, addresses),
+        };
+        self.unresolved = unresolved(&plan);
         self.keepers.adopt(&plan.issuers, &plan.certificates);
         let path = admin::path(&plan.process.state_path);
         if self.admin.as_ref().is_none_or(|(open, _)| *open != path) {
@@ -149,6 +194,29 @@ impl Desk {
         (self.plan, self.epoch, self.faults) = (Some(plan), epoch, faults);
         // Whoever waits no longer need not know.
         let _ = done.send(());
+    }
+
+    /// Looks once more for hosts that were not found when the configuration was read.
+    fn resolve_again(&self) {
+        for (upstream, index) in self.unresolved.iter().cloned() {
+            let Some(say) = self.say.upgrade() else { return };
+            let Some((host, _)) = upstream.servers[index].host.clone() else { continue };
+            tokio::task::spawn_blocking(move || {
+                if let Some(addresses) = (RealWorld { judge_certificates: false }).resolve(&host) {
+                    let _ = say.send(Said::Resolved(upstream, index, addresses));
+                }
+            });
+        }
+    }
+
+    fn resolved(&mut self, upstream: &Arc<Upstream>, index: usize, addresses: Vec<IpAddr>) {
+        let before = self.unresolved.len();
+        self.unresolved.retain(|(waiting, at)| !(Arc::ptr_eq(waiting, upstream) && *at == index));
+        if self.unresolved.len() < before {
+            let name = &upstream.servers[index].name;
+            tracing::info!(level = "notice", "host of upstream server \"{name}\" has been found");
+            self.around.upstreams.resolved(upstream, index, addresses);
+        }
     }
 
     /// Renews every certificate that has `name`; how many.

@@ -129,6 +129,7 @@ impl Server {
             files: files_of_others,
             stats: parts.stats.clone(),
             counts: parts.counts.clone(),
+            upstreams: parts.upstreams.clone(),
         };
         let reader = Arc::new(around.files.clone());
         let control = Control::start(around).map_err(|error| refused("starting the control thread", &error))?;
