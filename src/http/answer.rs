@@ -31,6 +31,8 @@ pub struct Answer {
     pub body: Body,
     /// Ranges may be cut out of the body (static files; upstream answers with `Accept-Ranges` or force_ranges).
     pub ranges: bool,
+    /// An upstream made it and has looked at the client's conditions itself: `If-Modified-Since` and its kin go no further.
+    pub forwarded: bool,
     /// Made by the page of an error or redirect: `error_page`s had their turn.
     pub special: bool,
     /// `Vary: Accept-Encoding` is sent (`gzip_vary`).

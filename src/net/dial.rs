@@ -275,3 +275,6 @@ macro_rules! io_of {
 
 io_of!(Plain: Tcp | Unix);
 io_of!(Stream: Plain | Tls);
+
+#[cfg(test)]
+mod tests;

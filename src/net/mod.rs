@@ -11,6 +11,7 @@ pub mod log;
 pub mod opener;
 pub mod pool;
 pub mod proxy_protocol;
+pub mod reresolve;
 pub mod resolver;
 pub mod stream;
 pub mod terms;

@@ -55,12 +55,12 @@ pub struct UpstreamPool {
 
 impl UpstreamPool {
     /// An idle connection to the address whose health is `to`, made under `tls`.
-    pub fn take(&self, to: &Arc<Health>, tls: Option<&TlsIdentity>) -> Option<Connection> {
+    pub fn take(&self, to: &Arc<Health>, tls: Option<&TlsIdentity>, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         loop {
             let found = idle.iter().position(|one| Arc::ptr_eq(&one.to, to) && one.tls.as_ref() == tls)?;
             let one = idle.remove(found)?;
-            if one.connection.stream.is_quiet() && Instant::now() < one.until {
+            if now < one.until && one.connection.stream.is_quiet() {
                 return Some(one.connection);
             }
         }

@@ -1,7 +1,7 @@
 //! The body of an upstream's answer: read from its connection as it is asked for, without a copy. When the last byte has
 //! come the connection goes back to its pool at once; when the client goes away, it is closed.
 
-use super::held::{Ticket, WayBack};
+use super::held::{Named, Ticket, WayBack};
 use super::talk::poll_read_buf;
 use crate::h1::{BodyDecoder, BodyPiece};
 use crate::http::message::{Body, BodyError, Source};
@@ -31,8 +31,8 @@ pub(super) struct AnswerBody {
     pub way_back: Option<WayBack>,
     pub ticket: Option<Ticket>,
     pub facts: Rc<Upstreamed>,
-    /// For the error log: `http://127.0.0.1:80/path`.
-    pub upstream: Bytes,
+    /// For the error log.
+    pub upstream: Named,
     pub started: Instant,
     pub read_timeout: Duration,
     /// `proxy_limit_rate`; 0: none.
@@ -57,7 +57,7 @@ pub(super) struct Parts {
     pub way_back: Option<WayBack>,
     pub ticket: Ticket,
     pub facts: Rc<Upstreamed>,
-    pub upstream: Bytes,
+    pub upstream: Named,
     pub started: Instant,
     pub read_timeout: Duration,
     pub limit_rate: u64,
@@ -172,7 +172,7 @@ impl AnswerBody {
     }
 
     fn complain(&self, level: Level, text: &str) {
-        self.facts.complain(level, format!("{text} while reading upstream"), &self.upstream);
+        self.facts.complain(level, format!("{text} while reading upstream"), &self.upstream.shown());
     }
 
     /// Reads once. `false`: the upstream has closed.

@@ -1,11 +1,14 @@
 //! What of the upstream's head does the client see? Fields are hidden, rewritten, or act here and go no further.
 
 use super::asked::Asked;
+use super::held::Named;
 use super::rewrite;
 use crate::h1::ResponseHead;
 use crate::http::answer::{Answer, Turn};
 use crate::plan::log::Level;
 use crate::plan::proxy::Proxy;
+use crate::route::date;
+use crate::route::escape::unescape;
 use crate::words::{Field, Fields};
 use bytes::Bytes;
 
@@ -23,6 +26,7 @@ enum Known {
     ContentType,
     Date,
     Server,
+    LastModified,
     Location,
     Refresh,
     SetCookie,
@@ -55,7 +59,7 @@ fn known(name: &[u8]) -> Known {
         12 if is("content-type") => Known::ContentType,
         13 if is("accept-ranges") => Known::AcceptRanges,
         13 if is("cache-control") => Known::CacheControl,
-        13 if is("last-modified") => Known::Once,
+        13 if is("last-modified") => Known::LastModified,
         14 if is("content-length") => Known::Hop,
         15 if is("x-accel-charset") => Known::Charset,
         15 if is("x-accel-expires") => Known::Once,
@@ -75,6 +79,7 @@ impl Known {
             Known::ContentType
             | Known::Date
             | Known::Server
+            | Known::LastModified
             | Known::Location
             | Known::Refresh
             | Known::Expires
@@ -96,12 +101,7 @@ impl Known {
     fn is_carried(self) -> bool {
         matches!(
             self,
-            Known::ContentType
-                | Known::SetCookie
-                | Known::ContentDisposition
-                | Known::CacheControl
-                | Known::Expires
-                | Known::AcceptRanges
+            Known::ContentType | Known::SetCookie | Known::ContentDisposition | Known::CacheControl | Known::Expires
         )
     }
 }
@@ -114,7 +114,7 @@ pub(super) fn answer(
     asked: &mut impl Asked,
     proxy: &Proxy,
     head: &ResponseHead,
-    upstream: &Bytes,
+    upstream: &Named,
 ) -> Result<(Answer, Directions), Turn> {
     act(asked, proxy, head)?;
     let mut answer = Answer {
@@ -123,6 +123,7 @@ pub(super) fn answer(
         content_length: head.content_length,
         fields: Fields::with_capacity(head.fields.len() + 2),
         ranges: proxy.force_ranges,
+        forwarded: true,
         ..Answer::default()
     };
     let mut directions = Directions { buffering: proxy.buffering };
@@ -132,7 +133,7 @@ pub(super) fn answer(
         let kind = known(&field.name);
         if kind.stands_once() && !first(&mut seen, kind, head, index) {
             let text = format!("upstream sent duplicate header line: \"{}\", ignored", shown(field));
-            asked.note_upstream(Level::Warn, &text, &String::from_utf8_lossy(upstream));
+            asked.note_upstream(Level::Warn, &text, &String::from_utf8_lossy(&upstream.shown()));
             continue;
         }
         obey(asked, proxy, field, kind, &mut directions, &mut charset);
@@ -173,10 +174,14 @@ fn act(asked: &mut impl Asked, proxy: &Proxy, head: &ResponseHead) -> Result<(),
     if to.starts_with(b"@") {
         return Err(Turn::Named(to));
     }
-    match to.iter().position(|b| *b == b'?') {
-        Some(mark) => Err(Turn::Internal(to.slice(..mark), to.slice(mark + 1..))),
-        None => Err(Turn::Internal(to, Bytes::new())),
+    let mark = to.iter().position(|b| *b == b'?').unwrap_or(to.len());
+    let path = unescape(&to.slice(..mark));
+    let climbs = path.split(|b| *b == b'/').any(|part| part == b".." || part == b".");
+    if path.is_empty() || climbs || path.contains(&0) {
+        asked.note(Level::Error, &format!("unsafe URI \"{}\" was detected", String::from_utf8_lossy(&to)));
+        return Err(Turn::Status(404));
     }
+    Err(Turn::Internal(path, to.slice((mark + 1).min(to.len())..)))
 }
 
 /// Fields that act here.
@@ -220,6 +225,10 @@ fn pass(asked: &impl Asked, proxy: &Proxy, field: &Field, kind: Known, answer: &
         }
         Known::SetCookie => {
             let value = rewrite::cookie(asked, proxy, &value).unwrap_or(value);
+            answer.fields.push(field.name.clone(), value);
+        }
+        Known::LastModified => {
+            answer.last_modified = date::parse(&value);
             answer.fields.push(field.name.clone(), value);
         }
         // With force_ranges it is ours to say.

@@ -6,9 +6,26 @@ use crate::balance::{Group, Health, Moment, Outcome, Picked};
 use crate::net::pool::{Connection, Pools, TlsIdentity, UpstreamPool};
 use crate::plan::upstream::UpstreamKeepalive;
 use crate::zone::upstreams::Upstreams;
+use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// The upstream of one try, for the error log. Put into words only when there is something to say.
+#[derive(Clone)]
+pub(super) struct Named {
+    pub tls: bool,
+    pub member: Bytes,
+    pub uri: Bytes,
+}
+
+impl Named {
+    /// `http://127.0.0.1:80/path`.
+    pub(super) fn shown(&self) -> Bytes {
+        let scheme: &[u8] = if self.tls { b"https://" } else { b"http://" };
+        [scheme, &self.member, &self.uri].concat().into()
+    }
+}
 
 /// A picked server; ends well when dropped.
 pub(super) struct Ticket {
@@ -26,22 +43,20 @@ impl Ticket {
     /// The server failed. Tells whether it is disabled now.
     pub(super) fn failed(mut self) -> bool {
         self.over = true;
-        self.group.ended(self.picked, Outcome::Failed, self.now())
+        let now = self.upstreams.moment(Instant::now());
+        self.group.ended(self.picked, Outcome::Failed, now)
     }
 
     pub(super) fn health(&self) -> &Arc<Health> {
         &self.group.member(self.picked).health
-    }
-
-    fn now(&self) -> Moment {
-        self.upstreams.moment(Instant::now())
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.over {
-            self.group.ended(self.picked, Outcome::Fine, self.now());
+            // When it went well, the time does not matter.
+            self.group.ended(self.picked, Outcome::Fine, Moment::default());
         }
     }
 }

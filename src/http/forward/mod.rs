@@ -25,11 +25,12 @@ use self::answer_body::{AnswerBody, Parts};
 use self::tries::{Job, Reached};
 use self::upload::Upload;
 use super::answer::{Answer, Turn};
-use super::message::{Body, Version};
+use super::message::Body;
 use crate::clock::Dice;
 use crate::h1::{BodyDecoder, ChunkRules};
 use crate::net::dial::UpstreamTlsConfigs;
 use crate::net::pool::{Pools, UpstreamPool};
+use crate::net::reresolve;
 use crate::net::resolver::Resolvers;
 use crate::plan::log::Level;
 use crate::plan::proxy::Proxy;
@@ -48,7 +49,7 @@ pub struct Forwarder {
     tls: Arc<dyn UpstreamTlsConfigs>,
     dice: Arc<dyn Dice>,
     pools: Rc<Pools>,
-    resolvers: Resolvers,
+    resolvers: Rc<Resolvers>,
     /// By the place of the plan's upstream in memory.
     known: RefCell<HashMap<usize, Standing>>,
     /// Request bodies in memory beyond `client_body_buffer_size`.
@@ -79,10 +80,16 @@ impl Forwarder {
             tls,
             dice,
             pools: Rc::default(),
-            resolvers: Resolvers::default(),
+            resolvers: Rc::default(),
             known: RefCell::default(),
             held: Rc::default(),
         })
+    }
+
+    /// Looks for the addresses of upstreams that have none yet, or whose names are resolved at run time, as long as the plan
+    /// lives. One worker does it for all.
+    pub fn watch(&self, upstreams: &[Arc<Upstream>]) {
+        reresolve::watch(&self.resolvers, &self.upstreams, upstreams);
     }
 
     /// Closes idle connections: the worker is to end.
@@ -111,6 +118,8 @@ impl Forwarder {
     /// # Errors
     /// The answer comes from elsewhere: an error page, an internal redirect. What went wrong is in the error log already.
     pub async fn forward(self: &Rc<Self>, asked: &mut impl Asked, proxy: &Arc<Proxy>) -> Result<Answer, Turn> {
+        // After an internal redirect the tries before stand apart.
+        asked.upstreamed().redirected();
         match self.try_to(asked, proxy).await {
             Ok(reached) => {
                 note_complaints(asked);
@@ -197,7 +206,7 @@ impl Forwarder {
         let switched = reply.head.status == 101;
         let decoder = BodyDecoder::new(reply.head.body_length(to_head), ChunkRules::RESPONSE);
         *facts.fields.borrow_mut() = Some(reply.head.fields);
-        if switched && made.is_ok() && asked.version() != Version::Http2 {
+        if switched && made.is_ok() {
             let (mut answer, _) = made?;
             answer.tunnel = Some(Box::new(tunnel::UpstreamTunnel {
                 stream: connection.stream,

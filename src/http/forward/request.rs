@@ -5,6 +5,7 @@ use super::destination::Destination;
 use super::error::ForwardError;
 use super::upload::Upload;
 use crate::h1;
+use crate::http::message::Version;
 use crate::plan::proxy::Proxy;
 use crate::route::escape::{Escape, escape_into};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -51,25 +52,30 @@ pub(super) fn write(
         bytes: out.freeze(),
         uri,
         to_head: method.eq_ignore_ascii_case(b"HEAD"),
-        upgrade: upgrade && asked.fields().has("upgrade"),
+        // HTTP/2 has no such thing.
+        upgrade: upgrade && asked.version() <= Version::Http11 && asked.fields().has("upgrade"),
         non_idempotent: matches!(&client_method[..], b"POST" | b"LOCK" | b"PATCH"),
     })
 }
 
 /// Writes the fields; tells whether an Upgrade is among them.
 fn fields(asked: &impl Asked, proxy: &Proxy, upload: &Upload, out: &mut BytesMut) -> Result<bool, ForwardError> {
-    let (mut upgrade, mut framed) = (false, false);
+    let (mut upgrade, mut unframed) = (false, false);
     for (name, template) in &proxy.set_headers {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
-        framed |= is("content-length") || is("transfer-encoding");
         let value = asked.field_text(template);
+        // How a body is framed is for us to say; `proxy_set_header Content-Length ""` only silences the length of none.
+        if is("content-length") || is("transfer-encoding") {
+            unframed |= is("content-length") && value.is_empty();
+            continue;
+        }
         if value.is_empty() {
             continue;
         }
         upgrade |= is("upgrade");
         h1::write_field(out, name.as_bytes(), &value)?;
     }
-    if !framed {
+    if !(unframed && upload.is_none()) {
         upload.write_framing(out);
     }
     if proxy.pass_headers {

@@ -13,11 +13,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Bytes of the file that are read at once.
 const FILE_CHUNK: u64 = 64 * 1024;
 /// Two reads from the upstream always have room in memory, however small `proxy_buffers` are.
 const LEAST_MEMORY: usize = 128 * 1024;
+
+/// A client that takes nothing for so long is slow: what comes for it goes to a file.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Where and how much may wait.
 #[derive(Clone, Debug)]
@@ -65,22 +69,21 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn room_for(&self, room: &Room) -> bool {
-        if self.put > self.taken {
-            self.put < room.file
-        } else {
-            self.bytes < room.memory.max(LEAST_MEMORY) || room.file > 0
-        }
+    fn in_file(&self) -> bool {
+        self.put > self.taken
+    }
+
+    fn has_room(&self, room: &Room) -> bool {
+        if self.in_file() { self.put < room.file } else { self.bytes < room.memory.max(LEAST_MEMORY) }
     }
 
     fn put(&mut self, piece: Bytes, room: &Room) -> io::Result<()> {
-        let in_file = self.put > self.taken;
-        if !in_file && self.bytes + piece.len() <= room.memory.max(LEAST_MEMORY) || room.file == 0 {
+        if room.file == 0 || (!self.in_file() && self.has_room(room)) {
             self.bytes += piece.len();
             self.memory.push_back(piece);
             return Ok(());
         }
-        if !in_file {
+        if !self.in_file() {
             (self.taken, self.put) = (0, 0);
         }
         if self.file.is_none() {
@@ -98,7 +101,7 @@ impl Waiting {
             self.bytes -= piece.len();
             return Ok(Some(piece));
         }
-        let Some(file) = self.file.as_ref().filter(|_| self.put > self.taken) else { return Ok(None) };
+        let Some(file) = self.file.as_ref().filter(|_| self.in_file()) else { return Ok(None) };
         let mut chunk = vec![0; (self.put - self.taken).min(FILE_CHUNK) as usize];
         file.read_exact_at(&mut chunk, self.taken)?;
         self.taken += chunk.len() as u64;
@@ -166,7 +169,7 @@ impl Spool {
 
 async fn read(mut source: impl Source, room: Room, waiting: Rc<RefCell<Waiting>>) {
     loop {
-        std::future::poll_fn(|cx| waiting.borrow_mut().poll_room(&room, cx)).await;
+        wait_for_room(&waiting, &room).await;
         let piece = std::future::poll_fn(|cx| source.poll_chunk(cx)).await;
         let mut waiting = waiting.borrow_mut();
         match piece {
@@ -187,9 +190,23 @@ async fn read(mut source: impl Source, room: Room, waiting: Rc<RefCell<Waiting>>
     }
 }
 
+/// Waits until something more may come. A client that keeps up gets its turn before anything is written to a file.
+async fn wait_for_room(waiting: &Rc<RefCell<Waiting>>, room: &Room) {
+    if waiting.borrow().has_room(room) {
+        return;
+    }
+    let files = room.file > 0 && !waiting.borrow().in_file();
+    let freed = std::future::poll_fn(|cx| waiting.borrow_mut().poll_room(room, cx));
+    if files {
+        let _ = tokio::time::timeout(PATIENCE, freed).await;
+    } else {
+        freed.await;
+    }
+}
+
 impl Waiting {
     fn poll_room(&mut self, room: &Room, cx: &mut Context<'_>) -> Poll<()> {
-        if self.room_for(room) {
+        if self.has_room(room) {
             return Poll::Ready(());
         }
         self.reader = Some(cx.waker().clone());

@@ -45,16 +45,18 @@ pub(super) struct Reply {
     pub rest: BytesMut,
 }
 
-/// Asks and waits for the head of the answer. `passed` counts, also when this fails.
+/// Asks and waits for the head of the answer. `passed` counts, also when this fails. `now`: the present time.
 pub(super) async fn talk(
     stream: &mut Stream,
     sender: Sender<'_>,
     limits: Limits,
     passed: &mut Passed,
+    now: Instant,
 ) -> Result<Reply, ForwardError> {
     let parser = ResponseParser::new(limits.head);
-    let mut gap = pin!(tokio::time::sleep(limits.send));
-    let mut talk = Talk { stream, sender, limits, passed, parser, buffer: BytesMut::new(), interim: 0, failed: None };
+    let mut gap = pin!(tokio::time::sleep_until(now + limits.send));
+    let (buffer, begun) = (BytesMut::new(), Some(now));
+    let mut talk = Talk { stream, sender, limits, passed, parser, buffer, interim: 0, failed: None, begun };
     let head = std::future::poll_fn(|cx| talk.poll(cx, gap.as_mut())).await?;
     Ok(Reply { head, rest: talk.buffer })
 }
@@ -68,6 +70,8 @@ struct Talk<'a> {
     buffer: BytesMut,
     interim: usize,
     failed: Option<std::io::Error>,
+    /// The present time, as long as this has not waited: most requests are written at once.
+    begun: Option<Instant>,
 }
 
 /// Why sending does not go on at the moment.
@@ -85,8 +89,9 @@ impl Talk<'_> {
         let before = self.passed.sent;
         let was_whole = self.passed.whole;
         let sending = if self.passed.whole { Sending::Done } else { self.poll_send(cx)? };
+        let begun = self.begun.take();
         if self.passed.whole && !was_whole {
-            gap.as_mut().reset(Instant::now() + self.limits.read);
+            gap.as_mut().reset(begun.unwrap_or_else(Instant::now) + self.limits.read);
         } else if self.passed.sent > before {
             gap.as_mut().reset(Instant::now() + self.limits.send);
         }

@@ -3,7 +3,7 @@
 use super::Forwarder;
 use super::destination::Destination;
 use super::error::{Cause, ForwardError, SoFar, Verdict};
-use super::held::{Ticket, WayBack};
+use super::held::{Named, Ticket, WayBack};
 use super::request::Outgoing;
 use super::talk::{Limits, Passed, Reply, talk};
 use super::upload::Upload;
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A request that is ready to be sent. Holds nothing of the client, so that it can go on without it
@@ -42,7 +43,7 @@ pub(super) struct Reached {
     /// When this server was turned to.
     pub started: Instant,
     /// For the error log.
-    pub upstream: Bytes,
+    pub upstream: Named,
     pub to_head: bool,
 }
 
@@ -59,7 +60,8 @@ impl Job {
     pub(super) async fn run(mut self) -> Result<Reached, ForwardError> {
         let begun = Instant::now();
         let group = self.destination.group.clone();
-        let next = self.proxy.next.clone();
+        let proxy = self.proxy.clone();
+        let next = &proxy.next;
         let mut choice = group.choice();
         let mut tries = if next.tries == 0 { group.tries() } else { group.tries().min(next.tries) };
         loop {
@@ -69,7 +71,7 @@ impl Job {
                 self.facts.begin(group.shown().clone());
                 self.facts.last(|fact| fact.status = 502);
                 let error = ForwardError::NoLiveUpstreams;
-                self.facts.complain(Level::Error, error.to_string(), &self.shown(group.shown()));
+                self.facts.complain(Level::Error, error.to_string(), &self.named(group.shown()).shown());
                 return Err(error);
             };
             let member = group.member(ticket.picked).shown.clone();
@@ -79,7 +81,7 @@ impl Job {
                     self.facts.last(|fact| fact.status = reply.head.status);
                     let status = reply.head.status;
                     let so_far = self.so_far(&passed, tries.saturating_sub(1), begun);
-                    if next.statuses.contains(&status) && so_far.may_repeat(&next) {
+                    if next.statuses.contains(&status) && so_far.may_repeat(next) {
                         Failure { error: ForwardError::Status(status), passed, reused: false }
                     } else {
                         return self.reached(reply, connection, ticket, passed, now, &member);
@@ -88,7 +90,7 @@ impl Job {
                 Err(failure) => failure,
             };
             tries = self.count(&failure, ticket, tries, now, &member);
-            match failure.error.verdict(&next, self.so_far(&failure.passed, tries, begun)) {
+            match failure.error.verdict(next, self.so_far(&failure.passed, tries, begun)) {
                 Verdict::Next => {}
                 Verdict::Answer(_) => return Err(failure.error),
             }
@@ -117,7 +119,7 @@ impl Job {
     async fn one(&mut self, ticket: &Ticket, now: Instant) -> Result<(Reply, Connection, Passed), Failure> {
         let mut passed = Passed::default();
         let identity = self.identity();
-        let idle = self.destination.known.as_ref().and_then(|k| k.pool.take(ticket.health(), identity.as_ref()));
+        let idle = self.destination.known.as_ref().and_then(|k| k.pool.take(ticket.health(), identity.as_ref(), now));
         let reused = idle.is_some();
         let connection = match idle {
             Some(connection) => Ok(connection),
@@ -125,11 +127,12 @@ impl Job {
         };
         let mut connection = connection.map_err(|error| Failure { error, passed, reused })?;
         connection.requests += 1;
-        self.facts.last(|fact| fact.connect_time = Some(now.elapsed()));
+        let connected = if reused { Duration::ZERO } else { now.elapsed() };
+        self.facts.last(|fact| fact.connect_time = Some(connected));
         let limits =
             Limits { send: self.proxy.send_timeout, read: self.proxy.read_timeout, head: self.proxy.buffer_size };
         let sender = self.upload.sender(&self.outgoing.bytes);
-        let said = talk(&mut connection.stream, sender, limits, &mut passed).await;
+        let said = talk(&mut connection.stream, sender, limits, &mut passed, now + connected).await;
         self.facts.last(|fact| {
             fact.bytes_sent = passed.sent;
             fact.bytes_received = passed.received;
@@ -167,20 +170,20 @@ impl Job {
     /// Tells the balancer and the log of a failure; gives the tries that are left, counted as nginx counts them.
     fn count(&self, failure: &Failure, ticket: Ticket, tries: u32, now: Instant, member: &Bytes) -> u32 {
         let cause = failure.error.cause();
-        let upstream = self.shown(member);
+        let upstream = self.named(member);
         let single = ticket.group.tries() <= 1;
         // That a connection which lay idle was closed says nothing of the server's health.
         let stale = failure.reused && cause == Cause::Error && failure.passed.received == 0;
         if cause.counts() && !stale && ticket.failed() {
             let text = "upstream server temporarily disabled".to_owned();
-            self.facts.complain(Level::Warn, text, &upstream);
+            self.facts.complain(Level::Warn, text, &upstream.shown());
         }
         self.facts.last(|fact| {
             fact.response_time = Some(now.elapsed());
             fact.status = failure.error.status();
         });
         if !matches!(cause, Cause::Status(_)) && !matches!(failure.error, ForwardError::Client(_)) {
-            self.facts.complain(Level::Error, failure.error.to_string(), &upstream);
+            self.facts.complain(Level::Error, failure.error.to_string(), &upstream.shown());
         }
         let left = if single { 0 } else { tries.saturating_sub(1) };
         left + u32::from(failure.reused && cause == Cause::Error)
@@ -201,13 +204,11 @@ impl Job {
             let (to, tls, limits) = (ticket.health().clone(), self.identity(), known.keepalive.clone()?);
             Some(WayBack { pool, pools, to, tls, limits })
         });
-        let (upstream, to_head) = (self.shown(member), self.outgoing.to_head);
+        let (upstream, to_head) = (self.named(member), self.outgoing.to_head);
         Ok(Reached { reply, connection, ticket, way_back, started, upstream, to_head })
     }
 
-    /// The upstream as the error log shows it.
-    fn shown(&self, member: &Bytes) -> Bytes {
-        let scheme: &[u8] = if self.destination.tls.is_some() { b"https://" } else { b"http://" };
-        [scheme, member, &self.outgoing.uri].concat().into()
+    fn named(&self, member: &Bytes) -> Named {
+        Named { tls: self.destination.tls.is_some(), member: member.clone(), uri: self.outgoing.uri.clone() }
     }
 }

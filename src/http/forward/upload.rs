@@ -113,6 +113,11 @@ impl Upload {
         matches!(self, Upload::Live { .. })
     }
 
+    /// Whether there is no body.
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Upload::None { .. })
+    }
+
     /// Writes the field that frames it.
     pub(super) fn write_framing(&self, out: &mut BytesMut) {
         match self {

@@ -23,10 +23,14 @@ pub(super) fn apply(exchange: &mut Exchange, mut answer: Answer) -> Result<Answe
     }
     if !exchange.carried.is_empty() {
         let mut fields = std::mem::take(&mut exchange.carried);
+        if let Some(content_type) = fields.get("content-type").cloned() {
+            fields.remove("content-type");
+            answer.content_type = Some(content_type);
+        }
         answer.fields.iter().for_each(|field| fields.push(field.name.clone(), field.value.clone()));
         answer.fields = fields;
     }
-    if answer.status == 200 && answer.tunnel.is_none() {
+    if answer.status == 200 && !answer.forwarded {
         not_modified(exchange, &mut answer)?;
     }
     exchange.shown.status.set(answer.status);

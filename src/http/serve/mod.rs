@@ -98,12 +98,14 @@ impl Worker {
         let pid = std::process::id();
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         let (plan, epoch, number) = (RefCell::new(plan), Cell::new(epoch), Cell::new(0));
+        watch(&forwarder, &parts, &plan.borrow());
         Rc::new(Worker { parts, forwarder, plan, epoch, time, logs, pid, thread, number })
     }
 
     /// Answers by a newer plan from the next request of each connection on.
     pub fn replace(&self, plan: Arc<Plan>, epoch: u64) {
         self.epoch.set(epoch);
+        watch(&self.forwarder, &self.parts, &plan);
         drop(self.plan.replace(plan));
         self.logs.forget_unused();
     }
@@ -135,6 +137,13 @@ impl Worker {
         let (reading, writing) = (requests.reading, requests.writing);
         let waiting = active.saturating_sub(reading + writing);
         Connections { active, accepted, handled, requests: requests.requests, reading, writing, waiting }
+    }
+}
+
+/// The first worker looks after the names of upstreams, for all.
+fn watch(forwarder: &Forwarder, parts: &Parts, plan: &Plan) {
+    if let (0, Some(http)) = (parts.number, &plan.http) {
+        forwarder.watch(&http.upstreams);
     }
 }
 

@@ -126,6 +126,10 @@ fn x_accel_fields_act_and_are_ignored_when_told_so() {
         let turn = ask(&forwarder(), &mut fake, &proxy).await.unwrap_err();
         assert_eq!(turn, Turn::Internal("/file".into(), "a=b".into()));
         assert_eq!((fake.carried.len(), fake.carried.has("content-type"), fake.rate), (1, true, Some(77)));
+        let unsafe_one = "HTTP/1.1 200 OK\r\nX-Accel-Redirect: /a/%2e%2e/b\r\nContent-Length: 0\r\n\r\n";
+        let evil = Scripted::new(vec![vec![Step::Read(0), Step::Send(unsafe_one)]]).await;
+        let turn = ask(&forwarder(), &mut request(), &super::proxy(upstream(&[evil.address]))).await.unwrap_err();
+        assert_eq!(turn, Turn::Status(404));
         proxy.ignore = Box::new(["x-accel-redirect".into(), "x-accel-limit-rate".into()]);
         let mut fake = request();
         assert_eq!(ask(&forwarder(), &mut fake, &proxy).await.unwrap().status, 200);

@@ -264,3 +264,23 @@ fn no_open_requests_remain_counted_however_they_end() {
         forwarder.upstreams.each(|_, address, health| assert_eq!(health.connections(), 0, "{address}"));
     });
 }
+
+#[test]
+fn a_host_that_did_not_resolve_at_start_is_found_later() {
+    run(async {
+        let server = Scripted::new(vec![vec![Step::Read(0), Step::Send(OK)]]).await;
+        let mut late = upstream(&[server.address]);
+        late.servers[0].addresses = Box::new([]);
+        late.servers[0].host = Some(("localhost".into(), server.address.port()));
+        let (forwarder, proxy) = (forwarder(), Arc::new(proxy(late)));
+        assert_eq!(forwarder.forward(&mut request(), &proxy).await.unwrap_err(), Turn::Status(502));
+        let ProxyTo::Upstream(upstream) = &proxy.to else { unreachable!() };
+        forwarder.watch(std::slice::from_ref(upstream));
+        let live = forwarder.upstreams.live(upstream);
+        while live.group().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut answer = forwarder.forward(&mut request(), &proxy).await.unwrap();
+        assert_eq!(text(&mut answer.body).await.unwrap(), "hello");
+    });
+}

@@ -125,6 +125,25 @@ fn memory_held_for_bodies_is_given_back() {
 }
 
 #[test]
+fn nobody_but_us_says_how_a_body_is_framed() {
+    run(async {
+        let lies = |proxy: &mut Proxy| {
+            proxy.set_headers = Box::new([
+                ("content-length".into(), Template::literal("99")),
+                ("Transfer-Encoding".into(), Template::literal("chunked")),
+            ]);
+        };
+        let said = heard_with_body(&mut Fake::post(&["abc"], true), 3, lies).await;
+        assert_eq!(said, "POST /a?b HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
+        let silent = |proxy: &mut Proxy| {
+            proxy.pass_body = false;
+            proxy.set_headers = Box::new([("Content-Length".into(), Template::default())]);
+        };
+        assert_eq!(heard(&mut Fake::post(&["abc"], true), silent).await, "POST /a?b HTTP/1.1\r\n\r\n");
+    });
+}
+
+#[test]
 fn set_body_and_method_replace_the_clients() {
     run(async {
         let mut fake = Fake::post(&["gone"], true);
