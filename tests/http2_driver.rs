@@ -219,6 +219,18 @@ fn without_tls_the_preface_decides() {
     });
 }
 
+#[test]
+fn keepalive_timeout_0_leaves_room_for_one_request() {
+    let bench = Bench::new(|_| async { ok("x") }).alpn("h2").limits(|l| l.keepalive_timeout = Duration::ZERO);
+    local(async {
+        let (mut client, connection) = h2::client::handshake(begin(&bench)).await.unwrap();
+        let ended = tokio::task::spawn_local(connection);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(fetch(&mut client, get("/")).await.unwrap().0, 200);
+        ended.await.unwrap().unwrap();
+    });
+}
+
 /// A client's preface and empty SETTINGS.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// HPACK of GET https / and `:authority: a`.

@@ -1,7 +1,8 @@
 //! How does a connection end without the client losing the answer, and how is a body that nobody read got rid of?
 //! Bounded in time (`lingering_time`, `lingering_timeout`), and in bytes where the connection shall live on.
 
-use super::wire::Wire;
+use super::wire::{BODY_ROOM, HEAD_ROOM, Wire};
+use crate::h1::BodyPiece;
 use crate::plan::client::{ClientLimits, LingeringClose};
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,11 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use super::wire::HEAD_ROOM;
-use crate::h1::BodyPiece;
-
 /// Most bytes of an unread body that are read only to use the connection again; beyond, a new connection is cheaper.
-pub(super) const DRAINED: u64 = 1 << 20;
+pub(super) const DRAINED: u64 = 16 << 20;
 
 /// How long we linger.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +43,7 @@ where
             _ => return false,
         }
         let until = end.min(Instant::now() + lingering.timeout);
-        match timeout_at(until, poll_fn(|cx| wire.poll_fill(cx, HEAD_ROOM))).await {
+        match timeout_at(until, poll_fn(|cx| wire.poll_fill(cx, BODY_ROOM))).await {
             Ok(Ok(count)) if count > 0 => {}
             _ => return false,
         }

@@ -106,6 +106,7 @@ fn settings(http2: &crate::plan::client::Http2, head: &crate::plan::client::Head
 #[derive(Clone, Copy)]
 struct Terms {
     rules: head::Rules,
+    header_timeout: Duration,
     body_timeout: Duration,
     keepalive_timeout: Duration,
     keepalive_requests: u64,
@@ -117,6 +118,7 @@ impl Terms {
     fn of(client: &ClientLimits, head: &crate::plan::client::HeadLimits) -> Terms {
         Terms {
             rules: head::Rules { ignore_invalid: head.ignore_invalid, underscores: head.underscores },
+            header_timeout: head.timeout,
             body_timeout: client.body_timeout,
             keepalive_timeout: client.keepalive_timeout,
             keepalive_requests: client.keepalive_requests,
@@ -156,8 +158,12 @@ async fn drive<I, S>(
                 return Poll::Pending;
             }
             if deadline.due().is_none() {
-                // Once we leave, only the last bytes are still to be taken.
-                let wait = if leaving { terms.send_timeout } else { terms.keepalive_timeout };
+                let wait = match connection.requests.get() {
+                    // Once we leave, only the last bytes are still to be taken.
+                    _ if leaving => terms.send_timeout,
+                    0 => terms.header_timeout,
+                    _ => terms.keepalive_timeout,
+                };
                 deadline.set(Instant::now() + wait);
             }
             deadline.poll(cx).map(|()| Event::Due)
