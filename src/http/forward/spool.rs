@@ -34,8 +34,22 @@ pub(super) struct Room {
     pub directory: PathBuf,
 }
 
-/// Opens a file that has no name and is gone when it is closed.
+/// Opens a file that has no name and is gone when it is closed. A directory that is not there is made; where that is not
+/// allowed, the system's own takes its place: an upload is worth more than the place where it waits.
 pub(super) fn nameless(directory: &Path) -> io::Result<File> {
+    use std::os::unix::fs::DirBuilderExt;
+    let first = nameless_in(directory);
+    let Err(error) = first else { return first };
+    let made = error.kind() == io::ErrorKind::NotFound
+        && std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).is_ok();
+    if made && let Ok(file) = nameless_in(directory) {
+        return Ok(file);
+    }
+    tracing::error!("open() \"{}\" failed ({})", directory.display(), crate::net::dial::errno(&error));
+    nameless_in(&std::env::temp_dir())
+}
+
+fn nameless_in(directory: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
@@ -239,5 +253,21 @@ impl Drop for Spool {
     /// The client has gone, or has all: the upstream's connection is closed with the task, if it has not ended.
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_directory_is_made_and_a_forbidden_one_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let missing = root.path().join("a/b");
+        let file = nameless(&missing).unwrap();
+        file.write_all_at(b"kept", 0).unwrap();
+        assert!(missing.is_dir() && std::fs::read_dir(&missing).unwrap().next().is_none());
+        std::fs::write(root.path().join("file"), "").unwrap();
+        assert!(nameless(&root.path().join("file/below")).is_ok());
     }
 }
