@@ -106,7 +106,8 @@ impl FileWatch {
             if notifier.is_none() {
                 tracing::warn!("file events are not available; files are looked at every {:?}", patience.unwatched);
             }
-            let loop_ = Loop { files: HashMap::new(), notifier, watched: HashSet::new(), reader, patience, report };
+            let (files, hops) = (HashMap::new(), HashSet::new());
+            let loop_ = Loop { files, hops, notifier, watched: HashSet::new(), reader, patience, report };
             loop_.run(&inbox);
         };
         std::thread::Builder::new().name("files".into()).spawn(run)?;
@@ -151,6 +152,8 @@ fn directories(hops: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
 
 struct Loop<R> {
     files: HashMap<PathBuf, Known>,
+    /// The hops of all files: most events concern none of them, and there may be many of both.
+    hops: HashSet<PathBuf>,
     notifier: Option<RecommendedWatcher>,
     watched: HashSet<PathBuf>,
     reader: Arc<dyn ReadFile>,
@@ -189,8 +192,7 @@ impl<R: Fn(PathBuf)> Loop<R> {
 
     /// Whether something on the way to one of our files was touched. Much else may happen in the same directory.
     fn concern(&self, paths: &[PathBuf]) -> bool {
-        let ours = |path: &PathBuf| self.watched.contains(path) || self.files.values().any(|k| k.hops.contains(path));
-        paths.iter().any(ours)
+        paths.iter().any(|path| self.hops.contains(path) || self.watched.contains(path))
     }
 
     /// Gathers events until ours pause: what was touched, or `None` for anything. A message of another kind ends the
@@ -231,6 +233,7 @@ impl<R: Fn(PathBuf)> Loop<R> {
             }
             self.files.insert(path, known);
         }
+        self.hops.clear();
         let paths: Vec<_> = self.files.keys().cloned().collect();
         let mut needed = HashSet::new();
         for path in paths {
@@ -263,6 +266,8 @@ impl<R: Fn(PathBuf)> Loop<R> {
             }
         }
         if let Some(known) = self.files.get_mut(path) {
+            // Hops that are no more stay here until other files are watched; they cost a needless look at most.
+            self.hops.extend(hops.iter().cloned());
             (known.hops, known.watched) = (hops, all);
         }
     }
