@@ -86,7 +86,9 @@ fn a_streamed_body_keeps_its_framing() {
     let inside = "proxy_request_buffering off; proxy_http_version 1.1; location / { proxy_pass http://%origin%; }";
     server(inside).origin(|request| Reply::ok(&request.body)).same(&[
         ask("POST / HTTP/1.1\nHost: a.test\nContent-Length: 3\nConnection: close\n\nabc", 200),
-        ask("POST / HTTP/1.1\nHost: a.test\nTransfer-Encoding: chunked\nConnection: close\n\n3\nabc\n0\n\n", 200),
+        // nginx gives a length to chunks that have all come already; who streams cannot count on that.
+        ask("POST / HTTP/1.1\nHost: a.test\nTransfer-Encoding: chunked\nConnection: close\n\n3\nabc\n0\n\n", 200)
+            .here(200),
     ]);
 }
 
@@ -141,7 +143,8 @@ fn the_client_sees_the_upstreams_headers_less_the_hidden_ones() {
         get("/ignore", 200),
         get("/add", 200),
         get("/accel", 200),
-        get("/limit", 200),
+        // nginx takes only charsets that its configuration names somewhere.
+        get("/limit", 200).here(200),
     ]);
 }
 
