@@ -71,6 +71,16 @@ fn a_test_speaks_as_nginx_whether_it_succeeds_or_fails() {
 }
 
 #[test]
+fn a_test_ends_with_the_list_of_what_is_not_honoured() {
+    let site = site("sendfile on; server { listen 127.0.0.1:%port1%; tcp_nopush on; location / { sendfile on; } }");
+    let (dir, conf) = (site.fill("%dir%"), site.fill("%dir%/nginx.conf"));
+    let text = String::from_utf8_lossy(&Semper::run(&["-t", "-p", &dir, "-c", &conf]).stderr).into_owned();
+    let lines: Vec<&str> = text.lines().rev().take(2).collect();
+    assert!(lines[0].ends_with("test is successful"), "{text}");
+    assert_eq!(lines[1], "semper: not honoured, without harm: sendfile, tcp_nopush", "{text}");
+}
+
+#[test]
 fn a_signal_needs_a_good_configuration_and_a_pid_file() {
     let place = ["-p", "%dir%", "-c", "%dir%/nginx.conf", "-e", "%dir%/error.log", "-s", "reload"];
     let good = site(GOOD);

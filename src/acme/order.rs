@@ -72,6 +72,7 @@ impl AcmeCa {
     async fn order(&self, spec: &CertSpec, attempt: &Attempt, epoch: u64) -> Result<Bundle, Failure> {
         let (session, account) = self.enter().await?;
         let mut record = self.record(&account, spec).await?;
+        let taken_up = record.url.is_some();
         let order = match record.url.clone() {
             Some(url) => account.order(url).await,
             None => self.place(&account, &session, &mut record, spec, attempt).await?,
@@ -87,7 +88,11 @@ impl AcmeCa {
             record.spoiled = true;
             self.save(&spec.id, &record).await?;
         }
-        done
+        match done {
+            // The authority looked while this node was away: that says nothing about the way, so the order begins again.
+            Err(Failure::Invalid { detail, .. }) if taken_up => Err(Failure::Lost { detail }),
+            done => done,
+        }
     }
 
     /// The order under way if there is one that fits, else a new one with a new key; journaled either way.

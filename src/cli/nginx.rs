@@ -58,6 +58,14 @@ pub fn run(program: Vec<String>, detached: bool) -> ExitCode {
     start::run(Launch { wish, program, detached }, logs)
 }
 
+/// The short list of what the configuration says and semper leaves aside, each name once; nothing if there is none.
+fn not_honoured(ignored: &[(String, String)]) -> Option<String> {
+    let mut names: Vec<&str> = ignored.iter().map(|(directive, _)| directive.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then(|| format!("semper: not honoured, without harm: {}", names.join(", ")))
+}
+
 /// `-t`, `-T`.
 fn test(options: &Options, conf: &Path, wish: &Wish, logs: &ErrorLogs) -> ExitCode {
     let world: &dyn World = if options.offline { &OfflineWorld } else { &RealWorld { judge_certificates: true } };
@@ -83,6 +91,9 @@ fn test(options: &Options, conf: &Path, wish: &Wish, logs: &ErrorLogs) -> ExitCo
         return failed();
     }
     if !options.quiet {
+        if let Some(list) = not_honoured(&loaded.ignored) {
+            eprintln!("{list}");
+        }
         eprintln!("nginx: configuration file {conf} test is successful");
     }
     if options.dump {

@@ -28,7 +28,11 @@ fn said(binary: &Path, site: &Site, arguments: &[&str]) -> (Option<i32>, Vec<Str
 fn common(lines: &[String]) -> Vec<String> {
     // A refusal is one, whether or not the syntax was found to be in order before.
     let refused = lines.iter().any(|line| line.contains("[emerg]"));
-    let ours = |line: &&String| line.contains("\" is ignored: ") || refused && line.ends_with("syntax is ok");
+    let ours = |line: &&String| {
+        line.contains("\" is ignored: ")
+            || line.contains("not honoured, without harm: ")
+            || refused && line.ends_with("syntax is ok")
+    };
     lines.iter().filter(|line| line.starts_with("nginx: ")).filter(|line| !ours(line)).cloned().collect()
 }
 
