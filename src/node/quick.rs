@@ -20,7 +20,7 @@ use crate::plan::proxy::{NextUpstream, Proxy, ProxyTo};
 use crate::plan::script::{Op, Return};
 use crate::plan::server::Server;
 use crate::plan::template::{Builtin, Segment, Template, UserVariable, Var, VariableSource};
-use crate::plan::tls::{CertificateSource, ServerTls, TlsProtocol, VerifyClient};
+use crate::plan::tls::{CertificateSource, ServerTls};
 use crate::plan::upstream::{Balance, Upstream, UpstreamAddress, UpstreamKeepalive, UpstreamServer};
 use crate::plan::{Http, Plan};
 use crate::words::{Identifier, Place};
@@ -76,7 +76,10 @@ impl Quick {
         let certificates: Vec<CertSpec> = self.sites.iter().map(certificate).collect();
         let mut servers: Vec<Arc<Server>> = Vec::new();
         for (site, spec) in self.sites.iter().zip(&certificates) {
-            let tls = ServerTls { certificates: Box::new([CertificateSource::Acme(spec.id.clone())]), ..server_tls() };
+            let tls = ServerTls {
+                certificates: Box::new([CertificateSource::Acme(spec.id.clone())]),
+                ..ServerTls::default()
+            };
             servers.push(server(servers.len(), site, Some(tls), Vec::new(), self.proxy(site)));
         }
         let secure = servers.clone();
@@ -207,24 +210,6 @@ fn listener(at: SocketAddr, ssl: bool, servers: &[Arc<Server>]) -> Listener {
             default_server,
             names: NameTable { exact, ..NameTable::default() },
         })]),
-    }
-}
-
-fn server_tls() -> ServerTls {
-    ServerTls {
-        certificates: Box::default(),
-        protocol: TlsProtocol::default(),
-        prefer_server_ciphers: false,
-        session_cache: 0,
-        session_timeout: Duration::from_secs(300),
-        tickets: true,
-        ticket_keys: Box::default(),
-        reject_handshake: false,
-        verify_client: VerifyClient::Off,
-        verify_depth: 1,
-        client_certificate: None,
-        trusted_certificate: None,
-        crl: None,
     }
 }
 
