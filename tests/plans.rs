@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use semper::conf::{MemoryWorld, Options, load};
 use semper::plan::Plan;
+use semper::plan::acme::Authority;
 use semper::plan::headers::Expires;
 use semper::plan::listener::ListenAddress;
 use semper::plan::location::{Handler, Location, TryLast};
@@ -270,6 +271,31 @@ fn a_name_without_a_server_does_not_lose_its_certificate_in_silence() {
         loaded.first_error().unwrap().to_string(),
         "nginx: [emerg] no server has the name \"b.test\" in /c/semper.conf:1"
     );
+}
+
+#[test]
+fn an_issuer_says_how_patient_to_be_and_where_a_rehearsal_costs_nothing() {
+    let acme = |inside: &str| {
+        let text = format!("events {{}} acme_issuer i {{ {inside} }}");
+        let loaded = load(&MemoryWorld::with_file("/c/nginx.conf", text), &Options::new("/c/nginx.conf", "/c"));
+        let error = loaded.first_error().map(ToString::to_string).unwrap_or_default();
+        loaded.plan.filter(|_| error.is_empty()).map(|plan| plan.issuers[0].authority.clone()).ok_or(error)
+    };
+    let Ok(Authority::Acme(server)) =
+        acme("uri https://ca.test/dir; order_timeout 30s; retry_interval 2s; staging https://staging.test/dir;")
+    else {
+        panic!("it is good")
+    };
+    assert_eq!((server.order_timeout.as_secs(), server.retry_interval.as_secs()), (30, 2));
+    assert_eq!(server.staging().as_deref(), Some("https://staging.test/dir"));
+    let Ok(Authority::Acme(server)) = acme("uri https://acme-v02.api.letsencrypt.org/directory;") else {
+        panic!("it is good")
+    };
+    assert_eq!((server.order_timeout.as_secs(), server.retry_interval.as_secs()), (900, 60));
+    assert!(server.staging().unwrap().contains("staging"), "it is known for Let's Encrypt");
+    for bad in ["retry_interval 0", "order_timeout 0", "staging http://a.test/"] {
+        assert!(acme(&format!("uri https://ca.test/dir; {bad};")).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -80,8 +80,9 @@ pub fn patience_with_limits(held: Option<&Held>, now: UnixTime, policy: &Policy)
 
 /// How long an order may take from now on.
 pub fn order_patience(held: Option<&Held>, now: UnixTime, policy: &Policy) -> Duration {
+    let least = Duration::from_secs(20).min(policy.order_patience);
     match held.filter(|held| now < held.not_after) {
-        Some(held) => (held.not_after.since(now) / 4).clamp(Duration::from_secs(20), policy.order_patience),
+        Some(held) => (held.not_after.since(now) / 4).clamp(least, policy.order_patience),
         None => policy.order_patience,
     }
 }

@@ -167,15 +167,16 @@ impl Policy {
             authority: authority.to_owned(),
             challenge,
         };
-        let (ways, seconds) = match &issuer.authority {
+        let (ways, order_patience, minute) = match &issuer.authority {
             Authority::Acme(server) => {
                 let kinds =
                     if server.challenges.is_empty() { &[ChallengeKind::Http01] } else { &server.challenges[..] };
-                (kinds.iter().map(|kind| way(&server.directory, Some(*kind))).collect(), 60)
+                let ways = kinds.iter().map(|kind| way(&server.directory, Some(*kind))).collect();
+                (ways, server.order_timeout, server.retry_interval)
             }
-            Authority::Internal(_) => (vec![way("internal", None)], 1),
+            Authority::Internal(_) => (vec![way("internal", None)], Duration::from_secs(900), Duration::from_secs(1)),
         };
-        Policy { ways, order_patience: Duration::from_secs(900), minute: Duration::from_secs(seconds) }
+        Policy { ways, order_patience, minute }
     }
 }
 

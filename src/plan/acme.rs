@@ -54,6 +54,13 @@ pub struct AcmeServer {
     pub terms_accepted: bool,
     /// `common_name_in_csr`: put the first name into the subject too. Default false.
     pub common_name_in_csr: bool,
+    /// `order_timeout`: the longest that one order may take. Default a quarter of an hour.
+    pub order_timeout: Duration,
+    /// `retry_interval`: the first wait after a failure, and the unit of the longer ones. Default one minute, which suits
+    /// the limits of public authorities; a private one without limits bears less.
+    pub retry_interval: Duration,
+    /// `staging`: the directory of the authority's test side, for `semper renew --dry-run`. Let's Encrypt's is known.
+    pub staging: Option<Arc<str>>,
 }
 
 impl AcmeServer {
@@ -71,7 +78,17 @@ impl AcmeServer {
             verify: true,
             terms_accepted: false,
             common_name_in_csr: false,
+            order_timeout: Duration::from_secs(900),
+            retry_interval: Duration::from_secs(60),
+            staging: None,
         }
+    }
+
+    /// The directory on which a rehearsed order costs nothing, if the authority has one.
+    pub fn staging(&self) -> Option<Arc<str>> {
+        const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+        const ITS_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
+        self.staging.clone().or_else(|| (*self.directory == *LETS_ENCRYPT).then(|| ITS_STAGING.into()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! acme_issuer, acme_certificate, server_certificates: certificates that are obtained rather than read. Names and meaning
-//! as in nginx's ACME module, and what semper adds: `uri internal`, `leaf_lifetime`, and certificates for servers by name.
+//! as in nginx's ACME module, and what semper adds: `uri internal`, terms of time, `staging`, certificates for servers by
+//! name.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -210,6 +211,7 @@ pub fn issuer(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Comp
         if lifetime.is_some() {
             return Err(Complaint::emerg("\"leaf_lifetime\" goes with \"uri internal\" alone", place));
         }
+        terms_of_time(&draft.level, &mut draft.server, place)?;
         Authority::Acme(AcmeServer { directory: uri.into(), ..draft.server })
     };
     if draft.state_path.is_none() {
@@ -269,11 +271,28 @@ impl Scope for IssuerDraft {
             "state_path" => self.state_path = Some((first != "off").then(|| reader.prefix_path(first))),
             "accept_terms_of_service" => self.server.terms_accepted = true,
             "common_name_in_csr" => self.server.common_name_in_csr = first != "off",
+            "staging" if !first.starts_with("https://") => {
+                return Err(Complaint::emerg(format!("invalid staging \"{first}\": a URL of https is needed"), place));
+            }
+            "staging" => self.server.staging = Some(first.into()),
             "fallback" => reader.not_yet("fallback", place),
             _ => {}
         }
         Ok(())
     }
+}
+
+/// `order_timeout` and `retry_interval`: neither may be so short that an authority is asked in a circle.
+fn terms_of_time(level: &Level, server: &mut AcmeServer, place: &Place) -> Result<(), Complaint> {
+    let second = std::time::Duration::from_secs(1);
+    let short = |name: &str| Complaint::emerg(format!("\"{name}\" must be a second or more"), place);
+    if let Some(time) = level.time("order_timeout") {
+        server.order_timeout = Some(time).filter(|time| *time >= second).ok_or_else(|| short("order_timeout"))?;
+    }
+    if let Some(time) = level.time("retry_interval") {
+        server.retry_interval = Some(time).filter(|time| *time >= second).ok_or_else(|| short("retry_interval"))?;
+    }
+    Ok(())
 }
 
 fn account_key(reader: &mut Reader<'_>, text: &str, place: &Place) -> Result<AccountKey, Complaint> {
