@@ -12,6 +12,7 @@
 
 pub mod ca;
 pub mod client;
+pub mod faulty;
 pub mod origin;
 pub mod pebble;
 pub mod process;

@@ -156,6 +156,11 @@ impl Pebble {
         self.log().matches("POST /order-plz").count()
     }
 
+    /// Port of the ACME server.
+    pub fn port(&self) -> u16 {
+        self.acme
+    }
+
     /// Port of the DNS server that sends every name to 127.0.0.1.
     pub fn dns(&self) -> u16 {
         self.dns

@@ -124,6 +124,7 @@ impl Work<'_> {
                 match challenge.set_ready().await {
                     // The validation failed already: the authorization tells more at the next look.
                     Ok(()) | Err(Error::Api(_)) => {}
+                    Err(error) if looked_already(&error) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -222,6 +223,12 @@ impl From<Error> for Stop {
     fn from(error: Error) -> Stop {
         Stop::Error(error)
     }
+}
+
+/// Whether a challenge is refused only because the authority has looked at it before: an answer was lost, or the order is
+/// taken up after a kill. What came of it, the authorization tells at the next look.
+fn looked_already(error: &Error) -> bool {
+    Fault::of(error).and_then(Fault::kind).is_some_and(|kind| matches!(kind, "malformed" | "unauthorized"))
 }
 
 /// Whether the same look may succeed a moment later.
