@@ -40,6 +40,8 @@ pub enum Record {
     Account(String),
     /// Root and key of a built-in authority, by the issuer's name (PEM).
     Authority(String),
+    /// The intermediate of a built-in authority and its key, by the issuer's name (PEM).
+    Intermediate(String),
     /// Where a certificate stands ([`StageRecord`]).
     Stage(CertId),
     /// The order under way ([`Order`]).
