@@ -5,6 +5,7 @@
 //! LOCK                       held by the process that writes; the kernel lets go of it when that process ends
 //! accounts/shared.key        the account key of all issuers without one of their own
 //! accounts/ISSUER.key        an account key of one issuer
+//! accounts/NAME.next.key     the key that takes its place at present
 //! accounts/ISSUER.json       the account there
 //! authority/ISSUER.pem       root and key of a built-in authority
 //! authority/ISSUER.intermediate.pem   its intermediate and key
@@ -107,6 +108,10 @@ impl Directory {
         match record {
             Record::SharedAccountKey => self.root.join("accounts/shared.key"),
             Record::AccountKey(issuer) => self.root.join("accounts").join(format!("{}.key", file_name(issuer))),
+            Record::NextSharedAccountKey => self.root.join("accounts/shared.next.key"),
+            Record::NextAccountKey(issuer) => {
+                self.root.join("accounts").join(format!("{}.next.key", file_name(issuer)))
+            }
             Record::Account(issuer) => self.root.join("accounts").join(format!("{}.json", file_name(issuer))),
             Record::Authority(issuer) => self.root.join("authority").join(format!("{}.pem", file_name(issuer))),
             Record::Intermediate(issuer) => {

@@ -166,6 +166,11 @@ impl Pebble {
         self.dns
     }
 
+    /// What it says about the certificate with this serial number (lower-case hexadecimal): status and reason.
+    pub fn standing(&self, serial: &str) -> String {
+        self.manage(&format!("/cert-status-by-serial/{serial}"))
+    }
+
     fn manage(&self, path: &str) -> String {
         self.tls().get(self.management, "localhost", path).unwrap().text()
     }

@@ -121,6 +121,8 @@ impl Work<'_> {
                 opened
                     .open(kind, &identifier, &challenge.token, key_authorization.as_str(), self.until)
                     .map_err(Stop::Failed)?;
+                let words = format!("waits for the authority to look at {name} by {}", kind.as_str());
+                self.ca.steps.note(&self.spec.id, words);
                 match challenge.set_ready().await {
                     // The validation failed already: the authorization tells more at the next look.
                     Ok(()) | Err(Error::Api(_)) => {}
@@ -141,6 +143,7 @@ impl Work<'_> {
             record.finalizing = true;
             self.ca.save(&self.spec.id, record).await.map_err(Stop::Failed)?;
         }
+        self.ca.steps.note(&self.spec.id, "is validated, and waits for the certificate");
         match order.finalize_csr(&csr).await {
             Ok(()) => Ok(()),
             // It was finalized before, and the answer was lost: the next look tells.
@@ -150,6 +153,7 @@ impl Work<'_> {
     }
 
     async fn fetch(&self, order: &mut Order, record: &journal::Order) -> Result<Bundle, Failure> {
+        self.ca.steps.note(&self.spec.id, "fetches the certificate");
         let mut wait = FIRST * 2;
         let mut left = 3;
         loop {
