@@ -12,6 +12,9 @@ command_of make make
 command_of curl curl
 command_of openssl openssl
 command_of pebble pebble
+command_of named bind9
+command_of nsupdate bind9-dnsutils
+command_of python3 python3
 command_of nghttp nghttp2-client
 command_of flock util-linux
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)

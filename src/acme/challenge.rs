@@ -2,11 +2,13 @@
 //! closes them when the order lets go. Serves nothing itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{CustomExtension, KeyPair};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivateKeyDer;
 
+use super::dns01::{self, Dns01, Wish};
 use super::keys;
 use crate::cert::failure::Failure;
 use crate::clock::UnixTime;
@@ -17,14 +19,50 @@ use crate::zone::challenges::{Challenges, server_name};
 /// The challenges that one order has open; they close when this is dropped.
 pub struct Opened {
     table: Arc<Challenges>,
+    dns01: Option<Arc<Dns01>>,
     http01: Vec<String>,
     tls_alpn01: Vec<String>,
+    records: Vec<dns01::Standing>,
 }
 
 impl Opened {
     /// None yet.
-    pub fn none(table: Arc<Challenges>) -> Opened {
-        Opened { table, http01: Vec::new(), tls_alpn01: Vec::new() }
+    pub fn none(table: Arc<Challenges>, dns01: Option<Arc<Dns01>>) -> Opened {
+        Opened { table, dns01, http01: Vec::new(), tls_alpn01: Vec::new(), records: Vec::new() }
+    }
+
+    /// Writes the records that `wishes` ask for, those that stand already left alone, and waits until the name servers
+    /// show them, `at_most` so long: then the authority may look all the same.
+    pub async fn write(&mut self, wishes: Vec<Wish>, at_most: Duration) -> Result<(), Failure> {
+        let unprepared = |wish: &Wish, detail: String| Failure::Unprepared {
+            kind: ChallengeKind::Dns01,
+            names: vec![Identifier::Dns(wish.name.clone())],
+            detail,
+        };
+        let end = tokio::time::Instant::now() + at_most;
+        let first_new = self.records.len();
+        for wish in wishes {
+            if self.records.iter().any(|record| record.is_for(&wish)) {
+                continue;
+            }
+            let Some(dns01) = &self.dns01 else {
+                return Err(unprepared(&wish, "the issuer has no dns_provider".into()));
+            };
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            match tokio::time::timeout(left, dns01.present(wish.clone())).await {
+                Ok(Ok(record)) => self.records.push(record),
+                Ok(Err(error)) => return Err(unprepared(&wish, error.to_string())),
+                Err(_) => return Err(unprepared(&wish, "it took too long".into())),
+            }
+        }
+        let Some(dns01) = &self.dns01 else { return Ok(()) };
+        for record in &self.records[first_new..] {
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            if let Err(why) = dns01.wait(record, left).await {
+                tracing::warn!("{}: the authority is asked before every name server shows it: {why}", record.target);
+            }
+        }
+        Ok(())
     }
 
     /// Opens a challenge of `kind` for `identifier`, until `until` at the latest.
@@ -36,13 +74,7 @@ impl Opened {
         key_authorization: &str,
         until: UnixTime,
     ) -> Result<(), Failure> {
-        // RFC 8555 8.3: tokens are base64url and nothing else. They become part of answers and of nothing else here.
-        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            return Err(Failure::Refused {
-                names: vec![identifier.clone()],
-                detail: "it sent a token that is none".into(),
-            });
-        }
+        is_token(identifier, token)?;
         let full = |error: crate::zone::challenges::TableFull| Failure::Local { detail: error.to_string() };
         match kind {
             ChallengeKind::Http01 => {
@@ -56,6 +88,8 @@ impl Opened {
                 self.table.open_tls_alpn01(&sni, Arc::new(certificate), until).map_err(full)?;
                 self.tls_alpn01.push(sni);
             }
+            // Other servers are asked for these: see [`Opened::write`].
+            ChallengeKind::Dns01 => {}
         }
         Ok(())
     }
@@ -65,7 +99,27 @@ impl Drop for Opened {
     fn drop(&mut self) {
         self.http01.iter().for_each(|token| self.table.close_http01(token));
         self.tls_alpn01.iter().for_each(|sni| self.table.close_tls_alpn01(sni));
+        let records = std::mem::take(&mut self.records);
+        if let (Some(dns01), Ok(runtime)) = (self.dns01.clone(), tokio::runtime::Handle::try_current())
+            && !records.is_empty()
+        {
+            // Nobody waits for it: the order may go on, or be gone.
+            runtime.spawn(async move {
+                for record in records {
+                    dns01.clear(record).await;
+                }
+            });
+        }
     }
+}
+
+/// RFC 8555 8.3: tokens are base64url and nothing else. They become part of answers, and arguments of hooks.
+pub fn is_token(identifier: &Identifier, token: &str) -> Result<(), Failure> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !token.is_empty() && token.len() <= 1024 && token.bytes().all(good) {
+        return Ok(());
+    }
+    Err(Failure::Refused { names: vec![identifier.clone()], detail: "it sent a token that is none".into() })
 }
 
 /// The certificate of RFC 8737 3: self-signed, for one identifier, with the digest of the key authorization.
@@ -89,7 +143,7 @@ mod tests {
     fn a_challenge_closes_with_its_order() {
         let table = Arc::new(Challenges::new(Arc::new(VirtualClock::default())));
         let name: Identifier = "a.example".parse().unwrap();
-        let mut opened = Opened::none(table.clone());
+        let mut opened = Opened::none(table.clone(), None);
         opened.open(ChallengeKind::TlsAlpn01, &name, "token", "token.thumb", UnixTime(10)).unwrap();
         let shown = table.tls_alpn01("A.example").unwrap();
         let (_, certificate) = x509_parser::parse_x509_certificate(&shown.cert[0]).unwrap();
@@ -102,7 +156,7 @@ mod tests {
     #[test]
     fn a_token_with_other_characters_never_reaches_the_table() {
         let table = Arc::new(Challenges::new(Arc::new(VirtualClock::default())));
-        let mut opened = Opened::none(table);
+        let mut opened = Opened::none(table, None);
         for bad in ["", "../../etc", "a b", "a%2f", "<x>"] {
             let refused = opened.open(ChallengeKind::Http01, &"a.b".parse().unwrap(), bad, "x", UnixTime(1));
             assert!(matches!(refused, Err(Failure::Refused { .. })), "{bad}");

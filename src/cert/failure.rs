@@ -41,6 +41,17 @@ pub enum Failure {
         /// The authority's own words.
         detail: String,
     },
+    /// What the challenge needs could not be put in place: name servers, a hook, or a CNAME stand in the way. No
+    /// validation was spent.
+    #[error("{} for {} could not be prepared: {detail}", .kind.as_str(), list(.names))]
+    Unprepared {
+        /// The kind that was to be prepared.
+        kind: ChallengeKind,
+        /// The names it was for.
+        names: Vec<Identifier>,
+        /// What stands in the way.
+        detail: String,
+    },
     /// The authority does not offer this kind of challenge for these names. No validation was spent.
     #[error("the authority offers no {} for {}", .kind.as_str(), list(.names))]
     NotOffered {
@@ -111,6 +122,7 @@ impl Failure {
             Failure::Busy | Failure::Local { .. } => Next::Same,
             Failure::Unreachable { .. } | Failure::Limited { .. } => Next::OtherIssuer,
             Failure::Invalid { .. }
+            | Failure::Unprepared { .. }
             | Failure::Refused { .. }
             | Failure::Account { .. }
             | Failure::BadCertificate { .. }

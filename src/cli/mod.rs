@@ -2,7 +2,6 @@
 //! only called.
 
 pub mod ask;
-pub mod ca;
 pub mod commands;
 pub mod demo;
 pub mod look;

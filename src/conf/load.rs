@@ -9,7 +9,7 @@ use crate::words::Place;
 
 use super::complaint::{Complaint, Kind, Level, SourceFile};
 use super::directives::process::{self, MainDraft};
-use super::directives::{files, http};
+use super::directives::{acme_dns, files, http};
 use super::read::Reader;
 use super::tree;
 use super::world::World;
@@ -180,6 +180,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Plan, Complaint> {
     for index in std::mem::take(&mut reader.shared.default_state) {
         reader.shared.issuers[index].state_path = Some(process.state_path.clone());
     }
+    acme_dns::settle(reader)?;
     let issuers = std::mem::take(&mut reader.shared.issuers).into();
     let (http, certificates) = built.map_or_else(Default::default, |built| (Some(built.http), built.certificates));
     Ok(Plan { process, http, issuers, certificates: certificates.into() })

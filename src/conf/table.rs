@@ -33,11 +33,13 @@ pub enum Home {
     StreamUpstream,
     /// `acme_issuer { }`
     AcmeIssuer,
+    /// `acme_dns_provider { }`
+    AcmeDnsProvider,
     /// `server_certificates { }`
     ServerCertificates,
 }
 
-const HOMES: [(&str, Home); 14] = [
+const HOMES: [(&str, Home); 15] = [
     ("main", Home::Main),
     ("events", Home::Events),
     ("http", Home::Http),
@@ -51,6 +53,7 @@ const HOMES: [(&str, Home); 14] = [
     ("stream-server", Home::StreamServer),
     ("stream-upstream", Home::StreamUpstream),
     ("acme-issuer", Home::AcmeIssuer),
+    ("acme-dns-provider", Home::AcmeDnsProvider),
     ("server-certificates", Home::ServerCertificates),
 ];
 
@@ -183,7 +186,7 @@ pub struct Row {
     pub name: &'static str,
     /// The module of nginx (or `semper`) that it belongs to.
     pub module: &'static str,
-    homes: u16,
+    homes: u32,
     /// How many arguments.
     pub arity: Arity,
     /// Whether it takes a block.
@@ -203,7 +206,7 @@ pub struct Row {
 impl Row {
     /// Whether it may stand in `home`.
     pub fn lives_in(&self, home: Home) -> bool {
-        self.homes & 1 << home as u16 != 0
+        self.homes & 1 << home as u32 != 0
     }
 
     fn parse(line: &'static str) -> Option<Row> {
@@ -214,7 +217,7 @@ impl Row {
         let homes = HOMES
             .iter()
             .filter(|(name, _)| contexts == "any" || contexts.split(',').any(|context| context == *name))
-            .fold(0, |homes, (_, home)| homes | 1 << *home as u16);
+            .fold(0, |homes, (_, home)| homes | 1 << *home as u32);
         let value = Type::parse(value)?;
         let bounds = match value {
             Type::Number => {

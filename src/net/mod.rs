@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod connection;
 pub mod dial;
+pub mod dns;
 pub mod files;
 pub mod handshake;
 pub mod listen;

@@ -11,11 +11,13 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use crate::cert::stage::Stage;
+use crate::cert::ways::Standing;
 use crate::clock::{Clock, Dice, UnixTime};
 use crate::conf::world::World as _;
 use crate::net::accept::Counts;
 use crate::plan::Plan;
 use crate::plan::certificate::CertSpec;
+use crate::plan::listener::ListenAddress;
 use crate::plan::tls::CertificateSource;
 use crate::plan::upstream::Upstream;
 use crate::tls::build::Tls;
@@ -107,6 +109,18 @@ fn unresolved(plan: &Plan) -> Vec<(Arc<Upstream>, usize)> {
     found
 }
 
+/// Which kinds of listener an authority may find; ports do not matter, somebody may forward to them.
+fn standing(plan: &Plan) -> Standing {
+    let listeners = plan.http.iter().flat_map(|http| http.listeners.iter());
+    let mut tcp = listeners.filter(|listener| matches!(listener.address, ListenAddress::Tcp(_))).peekable();
+    if tcp.peek().is_none() {
+        // Sockets of the file system: whoever stands before them may forward anything.
+        return Standing::default();
+    }
+    let kinds: Vec<bool> = tcp.flat_map(|listener| listener.addresses.iter()).map(|address| address.ssl).collect();
+    Standing { http: kinds.contains(&false), tls: kinds.contains(&true) }
+}
+
 /// What the control thread holds.
 pub(super) struct Desk {
     around: Around,
@@ -186,6 +200,7 @@ impl Desk {
             Said::Resolved(upstream, index, addresses) => return self.resolved(&upstream, index, addresses),
         };
         self.unresolved = unresolved(&plan);
+        self.keepers.stand(standing(&plan));
         self.keepers.adopt(&plan.issuers, &plan.certificates);
         let path = admin::path(&plan.process.state_path);
         if self.admin.as_ref().is_none_or(|(open, _)| *open != path) {

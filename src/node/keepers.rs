@@ -10,6 +10,7 @@ use crate::acme::{Around, Ca, Secrets};
 use crate::cert::bundle::Bundle;
 use crate::cert::journal::Shelf;
 use crate::cert::stage::{Event, Policy, Stage};
+use crate::cert::ways::{self, Standing};
 use crate::plan::acme::Issuer;
 use crate::plan::certificate::{CertId, CertSpec};
 use crate::store::{Directory, Memory};
@@ -24,6 +25,7 @@ pub struct Keepers {
     nowhere: Arc<dyn Shelf>,
     issuers: HashMap<Arc<str>, (Issuer, Arc<Ca>)>,
     kept: HashMap<CertId, (Arc<CertSpec>, Handle)>,
+    standing: Standing,
 }
 
 impl Keepers {
@@ -37,7 +39,13 @@ impl Keepers {
             nowhere: Arc::new(Memory::default()),
             issuers: HashMap::new(),
             kept: HashMap::new(),
+            standing: Standing::default(),
         }
+    }
+
+    /// Says what stands on this node, so that ways that cannot work are not tried. Holds for the next plan.
+    pub fn stand(&mut self, standing: Standing) {
+        self.standing = standing;
     }
 
     /// Keeps exactly the certificates of a plan: starts the new ones, tells the old ones their new rules, stops the rest.
@@ -85,8 +93,9 @@ impl Keepers {
         let shelf = self.shelf(issuer);
         let ca = self.ca(issuer, &shelf);
         let spec = Arc::new(spec.clone());
-        let rules =
-            Rules { spec: spec.clone(), policy: Policy::of(issuer), issuers: vec![(issuer.name.to_string(), ca)] };
+        let mut policy = Policy::of(issuer);
+        policy.ways = ways::workable(policy.ways, &spec.identifiers, self.standing);
+        let rules = Rules { spec: spec.clone(), policy, issuers: vec![(issuer.name.to_string(), ca)] };
         if let Some((known, handle)) = self.kept.get_mut(&spec.id) {
             *known = spec;
             handle.tell(Word::Rules(Box::new(rules)));

@@ -1,10 +1,12 @@
 //! Who signs our certificates, and on what terms? `acme_issuer NAME { … }` of nginx's ACME module, frozen, and the
 //! built-in authority (`uri internal`). No network, no file: paths and secrets are only named here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dns::DnsProvider;
 use crate::words::{Place, SecretRef};
 
 /// One `acme_issuer NAME { … }` block.
@@ -21,6 +23,8 @@ pub struct Issuer {
 }
 
 /// What stands behind an issuer.
+// There are a handful of these in a plan.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authority {
     /// An ACME server (RFC 8555).
@@ -36,7 +40,8 @@ pub struct AcmeServer {
     pub directory: Arc<str>,
     /// `account_key`: default [`AccountKey::Shared`].
     pub account_key: AccountKey,
-    /// `challenge`: the kinds that may be tried, in order; never empty. Default HTTP-01, then TLS-ALPN-01.
+    /// `challenge`: the kinds that may be tried, in order; never empty. Default HTTP-01, then TLS-ALPN-01, then DNS-01 if
+    /// there is a `dns_provider`.
     pub challenges: Vec<ChallengeKind>,
     /// `contact`: URLs (`mailto:…`); a bare address gets `mailto:` in front.
     pub contacts: Vec<String>,
@@ -52,6 +57,10 @@ pub struct AcmeServer {
     pub verify: bool,
     /// `accept_terms_of_service`. Default false, as nginx; a server with terms then refuses to make an account.
     pub terms_accepted: bool,
+    /// `dns_provider`: who writes the records of DNS-01. Default nobody.
+    pub dns: Vec<Arc<DnsProvider>>,
+    /// `acme_resolver` of the main context: whom names are asked of before records are written. Default the system's.
+    pub resolver: Vec<SocketAddr>,
     /// `common_name_in_csr`: put the first name into the subject too. Default false.
     pub common_name_in_csr: bool,
     /// `order_timeout`: the longest that one order may take. Default a quarter of an hour.
@@ -77,6 +86,8 @@ impl AcmeServer {
             trusted_certificate: None,
             verify: true,
             terms_accepted: false,
+            dns: Vec::new(),
+            resolver: Vec::new(),
             common_name_in_csr: false,
             order_timeout: Duration::from_secs(900),
             retry_interval: Duration::from_secs(60),
@@ -113,14 +124,18 @@ pub enum ChallengeKind {
     /// A certificate under ALPN `acme-tls/1` on port 443.
     #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
+    /// A TXT record at `_acme-challenge.NAME`.
+    #[serde(rename = "dns-01")]
+    Dns01,
 }
 
 impl ChallengeKind {
-    /// The registered name: `http-01`, `tls-alpn-01`.
+    /// The registered name: `http-01`, `tls-alpn-01`, `dns-01`.
     pub fn as_str(self) -> &'static str {
         match self {
             ChallengeKind::Http01 => "http-01",
             ChallengeKind::TlsAlpn01 => "tls-alpn-01",
+            ChallengeKind::Dns01 => "dns-01",
         }
     }
 
@@ -129,6 +144,7 @@ impl ChallengeKind {
         match text {
             "http-01" | "http" => Some(ChallengeKind::Http01),
             "tls-alpn-01" | "tls-alpn" => Some(ChallengeKind::TlsAlpn01),
+            "dns-01" | "dns" => Some(ChallengeKind::Dns01),
             _ => None,
         }
     }

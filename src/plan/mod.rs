@@ -6,6 +6,7 @@ pub mod access;
 pub mod acme;
 pub mod certificate;
 pub mod client;
+pub mod dns;
 pub mod files;
 pub mod gzip;
 pub mod headers;

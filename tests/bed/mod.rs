@@ -10,9 +10,9 @@
 //! ```
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
+pub mod bind;
 pub mod ca;
 pub mod client;
-pub mod faulty;
 pub mod origin;
 pub mod pebble;
 pub mod process;

@@ -29,6 +29,8 @@ pub struct Settings {
     pub binding: Option<(String, String)>,
     /// More roots than one.
     pub alternate_roots: u8,
+    /// Port of the DNS server that it asks, instead of one that sends every name to the loopback.
+    pub dns: Option<u16>,
 }
 
 impl Settings {
@@ -43,6 +45,7 @@ impl Settings {
             pause: 0,
             binding: None,
             alternate_roots: 0,
+            dns: None,
         }
     }
 }
@@ -98,7 +101,11 @@ impl Pebble {
         write("root.pem", &ca.pem());
         let config = write("pebble.json", &config.to_string());
         let mut command = Command::new("pebble");
-        command.arg("-config").arg(config).args(["-strict", "-dnsserver", &format!("127.0.0.1:{dns}")]);
+        command.arg("-config").arg(config).args([
+            "-strict",
+            "-dnsserver",
+            &format!("127.0.0.1:{}", settings.dns.unwrap_or(dns)),
+        ]);
         command.env("PEBBLE_WFE_NONCEREJECT", settings.refused_nonces.to_string());
         command.env("PEBBLE_AUTHZREUSE", settings.reused_authorizations.to_string());
         command.env("PEBBLE_ALTERNATE_ROOTS", settings.alternate_roots.to_string());
@@ -156,19 +163,9 @@ impl Pebble {
         self.log().matches("POST /order-plz").count()
     }
 
-    /// Port of the ACME server.
-    pub fn port(&self) -> u16 {
-        self.acme
-    }
-
     /// Port of the DNS server that sends every name to 127.0.0.1.
     pub fn dns(&self) -> u16 {
         self.dns
-    }
-
-    /// What it says about the certificate with this serial number (lower-case hexadecimal): status and reason.
-    pub fn standing(&self, serial: &str) -> String {
-        self.manage(&format!("/cert-status-by-serial/{serial}"))
     }
 
     fn manage(&self, path: &str) -> String {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use instant_acme::{Account, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Order, OrderStatus};
 
 use super::{AcmeCa, chain, key_of, local};
-use crate::acme::challenge::Opened;
+use crate::acme::challenge::{Opened, is_token};
+use crate::acme::dns01::Wish;
 use crate::acme::fault::Fault;
 use crate::acme::keys;
 use crate::acme::transport::Session;
@@ -16,6 +17,7 @@ use crate::cert::failure::Failure;
 use crate::cert::gate::{self, Source};
 use crate::cert::journal;
 use crate::cert::stage::Attempt;
+use crate::cert::ways;
 use crate::clock::UnixTime;
 use crate::plan::acme::ChallengeKind;
 use crate::plan::certificate::CertSpec;
@@ -44,7 +46,7 @@ pub struct Work<'a> {
 impl Work<'_> {
     /// Takes the order, wherever it stands, to a bundle.
     pub async fn finish(&self, mut order: Order, record: &mut journal::Order) -> Result<Bundle, Failure> {
-        let mut opened = Opened::none(self.ca.around.challenges.clone());
+        let mut opened = Opened::none(self.ca.around.challenges.clone(), self.ca.dns01.clone());
         let (mut looks, mut broken, mut wait) = (0u32, 0u32, FIRST);
         loop {
             let step = match order.state().status {
@@ -95,6 +97,36 @@ impl Work<'_> {
         let Some(kind) = self.attempt.way.challenge else {
             return Err(Stop::Failed(Failure::Local { detail: "no challenge is configured".into() }));
         };
+        // All are opened before the authority looks at the first: slow ones (records of DNS) are waited for once.
+        let wishes = self.open(order, kind, opened).await?;
+        if !wishes.is_empty() {
+            let left = self.until.since(self.ca.around.clock.now());
+            opened.write(wishes, left / 2).await.map_err(Stop::Failed)?;
+        }
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            let Ok(identifier) = authorization.identifier().to_string().parse() else { continue };
+            let Some(mut challenge) = authorization.challenge(kind_of(ways::for_name(kind, &identifier))) else {
+                continue;
+            };
+            if challenge.status == ChallengeStatus::Pending {
+                match challenge.set_ready().await {
+                    // The validation failed already: the authorization tells more at the next look.
+                    Ok(()) | Err(Error::Api(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the challenge of every authorization that waits for one; returns the records that have to be written.
+    async fn open(&self, order: &mut Order, kind: ChallengeKind, opened: &mut Opened) -> Result<Vec<Wish>, Stop> {
+        let mut wishes: Vec<Wish> = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
@@ -102,6 +134,7 @@ impl Work<'_> {
             let identifier = name.parse::<Identifier>().map_err(|_| {
                 Stop::Failed(Failure::Lost { detail: format!("it holds a name that was not ordered: {name:?}") })
             })?;
+            let kind = ways::for_name(kind, &identifier);
             match authorization.status {
                 AuthorizationStatus::Valid => continue,
                 AuthorizationStatus::Pending => {}
@@ -110,28 +143,28 @@ impl Work<'_> {
                 }
                 other => return Err(Stop::Failed(Failure::Lost { detail: format!("{name} is {other:?}") })),
             }
-            let Some(mut challenge) = authorization.challenge(match kind {
-                ChallengeKind::Http01 => ChallengeType::Http01,
-                ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
-            }) else {
+            let Some(challenge) = authorization.challenge(kind_of(kind)) else {
                 return Err(Stop::Failed(Failure::NotOffered { kind, names: vec![identifier] }));
             };
-            if challenge.status == ChallengeStatus::Pending {
-                let key_authorization = challenge.key_authorization();
-                opened
-                    .open(kind, &identifier, &challenge.token, key_authorization.as_str(), self.until)
-                    .map_err(Stop::Failed)?;
-                let words = format!("waits for the authority to look at {name} by {}", kind.as_str());
-                self.ca.steps.note(&self.spec.id, words);
-                match challenge.set_ready().await {
-                    // The validation failed already: the authorization tells more at the next look.
-                    Ok(()) | Err(Error::Api(_)) => {}
-                    Err(error) if looked_already(&error) => {}
-                    Err(error) => return Err(error.into()),
+            if challenge.status != ChallengeStatus::Pending {
+                continue;
+            }
+            let (token, authorization) = (challenge.token.clone(), challenge.key_authorization());
+            match (kind, &identifier) {
+                (ChallengeKind::Dns01, Identifier::Dns(name)) => {
+                    is_token(&identifier, &token).map_err(Stop::Failed)?;
+                    let all = self.spec.identifiers.iter().map(ToString::to_string).collect();
+                    let key_authorization = authorization.as_str().to_owned();
+                    wishes.push(Wish { name: name.clone(), token, key_authorization, all, remaining: 0 });
+                }
+                _ => {
+                    opened.open(kind, &identifier, &token, authorization.as_str(), self.until).map_err(Stop::Failed)?
                 }
             }
         }
-        Ok(())
+        let count = wishes.len();
+        wishes.iter_mut().enumerate().for_each(|(at, wish)| wish.remaining = count - at - 1);
+        Ok(wishes)
     }
 
     async fn finalize(&self, order: &mut Order, record: &mut journal::Order) -> Result<(), Stop> {
@@ -143,7 +176,6 @@ impl Work<'_> {
             record.finalizing = true;
             self.ca.save(&self.spec.id, record).await.map_err(Stop::Failed)?;
         }
-        self.ca.steps.note(&self.spec.id, "is validated, and waits for the certificate");
         match order.finalize_csr(&csr).await {
             Ok(()) => Ok(()),
             // It was finalized before, and the answer was lost: the next look tells.
@@ -153,7 +185,6 @@ impl Work<'_> {
     }
 
     async fn fetch(&self, order: &mut Order, record: &journal::Order) -> Result<Bundle, Failure> {
-        self.ca.steps.note(&self.spec.id, "fetches the certificate");
         let mut wait = FIRST * 2;
         let mut left = 3;
         loop {
@@ -229,10 +260,12 @@ impl From<Error> for Stop {
     }
 }
 
-/// Whether a challenge is refused only because the authority has looked at it before: an answer was lost, or the order is
-/// taken up after a kill. What came of it, the authorization tells at the next look.
-fn looked_already(error: &Error) -> bool {
-    Fault::of(error).and_then(Fault::kind).is_some_and(|kind| matches!(kind, "malformed" | "unauthorized"))
+fn kind_of(kind: ChallengeKind) -> ChallengeType {
+    match kind {
+        ChallengeKind::Http01 => ChallengeType::Http01,
+        ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        ChallengeKind::Dns01 => ChallengeType::Dns01,
+    }
 }
 
 /// Whether the same look may succeed a moment later.

@@ -130,8 +130,12 @@ impl<'a> Wishes<'a> {
             return Err(Complaint::emerg(text, &line.place));
         }
         for identifier in &identifiers {
-            if !internal && matches!(identifier, Identifier::Dns(name) if name.is_wildcard()) {
-                reader.not_yet(&format!("acme_certificate for {identifier} (it needs DNS-01)"), &line.place);
+            let wildcard = matches!(identifier, Identifier::Dns(name) if name.is_wildcard());
+            if wildcard && !internal && !reader.shared.dns.serves(&issuer_name) {
+                let text = format!(
+                    "acme_certificate for {identifier} needs \"dns_provider\" in acme_issuer \"{issuer_name}\""
+                );
+                return Err(Complaint::emerg(text, &line.place));
             }
         }
         let spec = CertSpec::new(issuer_name, identifiers, line.key, line.place.clone());
@@ -214,6 +218,9 @@ pub fn issuer(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Comp
         terms_of_time(&draft.level, &mut draft.server, place)?;
         Authority::Acme(AcmeServer { directory: uri.into(), ..draft.server })
     };
+    if let Some(providers) = draft.level.args("dns_provider") {
+        reader.shared.dns.want(name, providers.to_vec(), draft.level.has("challenge"), place);
+    }
     if draft.state_path.is_none() {
         reader.shared.default_state.push(reader.shared.issuers.len());
     }
@@ -238,9 +245,11 @@ impl Scope for IssuerDraft {
         match row.name {
             "account_key" => self.server.account_key = account_key(reader, first, place)?,
             "challenge" => {
-                let kind = ChallengeKind::parse(first);
-                let wrong = || Complaint::emerg(format!("unsupported challenge \"{first}\""), place);
-                self.server.challenges = vec![kind.ok_or_else(wrong)?];
+                self.server.challenges.clear();
+                for text in &directive.args {
+                    let wrong = || Complaint::emerg(format!("unsupported challenge \"{text}\""), place);
+                    self.server.challenges.push(ChallengeKind::parse(text).ok_or_else(wrong)?);
+                }
             }
             "contact" => {
                 let scheme = first.split_once(':').is_some_and(|(scheme, _)| !scheme.contains(['@', '/']));

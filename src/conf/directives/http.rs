@@ -13,7 +13,7 @@ use crate::words::Place;
 
 use super::location::Builder;
 use super::server::{self, ServerDraft};
-use super::{Chain, Said, Spot, acme, listen, log, map, proxy_pass, settings, ssl, upstream};
+use super::{Chain, Said, Spot, acme, acme_dns, listen, log, map, proxy_pass, settings, ssl, upstream};
 
 /// The `http` block as it was read.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ impl Scope for HttpDraft {
             "charset_map" => Ok(()),
             "log_format" => log::format(reader, directive),
             "acme_issuer" => acme::issuer(reader, directive),
+            "acme_dns_provider" => acme_dns::provider(reader, directive),
+            "acme_resolver" => acme_dns::resolver(reader, directive),
             "acme_shared_zone" => Ok(()),
             "server_certificates" => {
                 self.named.push(acme::named(reader, directive)?);

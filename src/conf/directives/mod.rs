@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod acme;
+pub mod acme_dns;
 pub mod cipher;
 pub mod client;
 pub mod error_page;
@@ -59,6 +60,8 @@ pub struct Shared {
     pub checked_trust: HashSet<PathBuf>,
     /// `acme_issuer`s.
     pub issuers: Vec<crate::plan::acme::Issuer>,
+    /// `acme_dns_provider`s and `acme_resolver`.
+    pub dns: acme_dns::Draft,
     /// Issuers without a `state_path` of their own, by index.
     pub default_state: Vec<usize>,
 }

@@ -12,7 +12,7 @@ use crate::plan::log::{ErrorLog, Level as Severity, LogTarget};
 use crate::plan::process::{ChallengeListen, EnvironmentVariable, Process, User};
 
 use super::http::{self, HttpDraft};
-use super::{acme, log, stream};
+use super::{acme, acme_dns, log, stream};
 
 /// The main context as it was read.
 #[derive(Debug, Default)]
@@ -68,6 +68,8 @@ impl Scope for MainDraft {
                 Ok(())
             }
             "acme_issuer" => acme::issuer(reader, directive),
+            "acme_dns_provider" => acme_dns::provider(reader, directive),
+            "acme_resolver" => acme_dns::resolver(reader, directive),
             "acme_shared_zone" => Ok(()),
             "user" => self.user(reader, row, directive),
             "worker_processes" => self.workers(directive),

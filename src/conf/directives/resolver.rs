@@ -55,7 +55,11 @@ pub fn take(said: &mut super::Said, reader: &mut Reader<'_>, directive: &Directi
     Ok(())
 }
 
-fn server(text: &str, reader: &Reader<'_>, directive: &Directive) -> Result<Vec<SocketAddr>, Complaint> {
+/// The addresses of one server, port 53 if none is given.
+///
+/// # Errors
+/// nginx's words.
+pub(super) fn server(text: &str, reader: &Reader<'_>, directive: &Directive) -> Result<Vec<SocketAddr>, Complaint> {
     let wanted = Wanted { listen: false, uri_part: false, resolve: !reader.options.offline, default_port: 53 };
     let address = address::parse(text, wanted, reader.world)
         .map_err(|wrong| Complaint::emerg(format!("{} in resolver \"{text}\"", wrong.0), &directive.place))?;
