@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::plan::pattern::Pattern;
-use crate::plan::template::{Builtin, Segment, Template, UserVariable, Var, VariableSource};
+use crate::plan::template::{Asks, Builtin, Segment, Template, UserVariable, Var, VariableSource};
 use crate::words::Place;
 
 use super::complaint::Complaint;
@@ -19,6 +19,7 @@ pub struct Variables {
     not_yet: Vec<(Box<str>, Place)>,
     /// Patterns that were compiled already: large configurations repeat them in every server.
     patterns: HashMap<(Box<str>, bool), Pattern>,
+    asks: Asks,
 }
 
 #[derive(Debug)]
@@ -28,7 +29,7 @@ struct Entry {
 }
 
 /// Variables that only directives refused elsewhere would fill: without these they are empty in nginx too.
-const ALWAYS_EMPTY: [&str; 14] = [
+const ALWAYS_EMPTY: [&str; 13] = [
     "http3",
     "limit_req_status",
     "limit_conn_status",
@@ -39,14 +40,13 @@ const ALWAYS_EMPTY: [&str; 14] = [
     "secure_link",
     "secure_link_expires",
     "memcached_key",
-    "invalid_referer",
     "acme_certificate",
     "acme_certificate_key",
     "ssl_ocsp",
 ];
 
 /// Variables of nginx that would have a value here, and have none yet.
-const NOT_YET: [&str; 8] = [
+const NOT_YET: [&str; 10] = [
     "fastcgi_script_name",
     "fastcgi_path_info",
     "msie",
@@ -55,6 +55,10 @@ const NOT_YET: [&str; 8] = [
     "document_root_fd",
     "quic",
     "upstream_queue_time",
+    // The file has no name here, so that nothing is left of it after a crash.
+    "request_body_file",
+    // The TLS library does not tell it.
+    "ssl_session_id",
 ];
 
 /// Built-in variables that `set` may change by changing the request.
@@ -108,13 +112,19 @@ impl Variables {
             }
             return Var::User(*index);
         }
-        if let Some(builtin) = Builtin::by_name(&lower) {
+        let unknown = NOT_YET.contains(&lower.as_str()) || lower.starts_with("proxy_protocol_tlv_");
+        if let Some(builtin) = Builtin::by_name(&lower).filter(|_| !unknown) {
+            match builtin {
+                Builtin::SslCiphers | Builtin::SslCurves => self.asks.offers = true,
+                Builtin::RequestBody => self.asks.request_body = true,
+                _ => {}
+            }
             return Var::Builtin(builtin);
         }
         if let Some(var) = family(name, &lower) {
             return var;
         }
-        if NOT_YET.contains(&lower.as_str()) || lower.starts_with("proxy_protocol_tlv_") {
+        if unknown {
             self.not_yet.push((lower.as_str().into(), place.clone()));
             return Var::User(self.define_slot(&lower));
         }
@@ -211,6 +221,11 @@ impl Variables {
     /// Variables that exist in nginx and have no value here.
     pub fn not_yet(&self) -> impl Iterator<Item = (&str, &Place)> {
         self.not_yet.iter().map(|(name, place)| (name.as_ref(), place))
+    }
+
+    /// What was asked for that must be kept in time.
+    pub fn asks(&self) -> Asks {
+        self.asks
     }
 
     /// The variables as the plan keeps them.

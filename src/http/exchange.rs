@@ -69,6 +69,8 @@ pub struct Shown {
     pub status: Cell<u16>,
     /// The fields of the answer, kept only if some variable may ask for them.
     pub fields: RefCell<Option<Fields>>,
+    /// What `add_trailer` sends.
+    pub trailers: RefCell<Option<Fields>>,
     /// Filled in when the answer has been sent.
     pub sent: Cell<super::message::Sent>,
     /// `$gzip_ratio`: bytes before and after compression.
@@ -111,6 +113,8 @@ pub struct Exchange {
     pub user: OnceCell<Option<(Bytes, Bytes)>>,
     /// `$proxy_host` and `$proxy_port`, where they are not those of the location's `proxy_pass` (variables in it).
     pub proxied: Option<(Bytes, Bytes)>,
+    /// `$request_body`, once it was read into memory and only where it is asked for.
+    pub request_body: Option<Bytes>,
     /// `$limit_rate`, once set.
     pub limit_rate: Option<u64>,
     /// What upstreams did; shared with the body, which goes on counting after the answer was made.
@@ -164,6 +168,7 @@ impl Exchange {
             carried: Fields::default(),
             user: OnceCell::new(),
             proxied: None,
+            request_body: None,
             limit_rate: None,
             upstream: Rc::default(),
             shown: Shown::default(),
@@ -321,7 +326,10 @@ impl Values for Exchange {
             Var::User(index) => self.user_variable(*index),
             Var::RequestHeader(name) => query::header(&self.head.fields, name),
             Var::SentHeader(name) => query::header(self.shown.fields.borrow().as_ref()?, name),
-            Var::SentTrailer(_) => None,
+            Var::SentTrailer(name) => {
+                let look = |fields: &RefCell<Option<Fields>>| query::header(fields.borrow().as_ref()?, name);
+                look(&self.upstream.passed_trailers).or_else(|| look(&self.shown.trailers))
+            }
             Var::UpstreamHeader(name) => query::header(self.upstream.fields.borrow().as_ref()?, name),
             Var::UpstreamTrailer(name) => query::header(self.upstream.trailers.borrow().as_ref()?, name),
             Var::UpstreamCookie(name) => query::set_cookie(self.upstream.fields.borrow().as_ref()?, name),

@@ -16,8 +16,10 @@ pub struct Upstreamed {
     /// Header fields of the last answer (`$upstream_http_…`, `$upstream_cookie_…`). Filled in only where a variable of
     /// the plan may ask for them, or always; as it is cheaper.
     pub fields: RefCell<Option<Fields>>,
-    /// Its trailers.
+    /// Its trailers, with `proxy_pass_trailers` (`$upstream_trailer_…`).
     pub trailers: RefCell<Option<Fields>>,
+    /// Those of them that the client sees.
+    pub passed_trailers: RefCell<Option<Fields>>,
     /// What is to be written to the error log: failures are met where nobody knows the request's context.
     pub complaints: RefCell<Vec<Complaint>>,
 }

@@ -3,7 +3,8 @@
 use super::client_certificate;
 use super::exchange::Exchange;
 use super::upstreamed::append_time;
-use crate::net::connection::Endpoint;
+use crate::net::connection::{Endpoint, Offered};
+use crate::net::descriptor::TcpFacts;
 use crate::plan::location::Handler;
 use crate::plan::template::Builtin;
 use crate::route::query;
@@ -48,6 +49,8 @@ impl Exchange {
                 _ => Some(self.server_name()),
             },
             Builtin::ContentType => query::header(&self.head.fields, "content_type"),
+            Builtin::InvalidReferer => Some(Bytes::from_static(self.invalid_referer())),
+            Builtin::RequestBody => self.request_body.clone(),
             Builtin::RemoteUser => self.credentials().map(|(user, _)| user.clone()),
             Builtin::TimeLocal => Some(self.worker.time().local()),
             Builtin::TimeIso8601 => Some(self.worker.time().iso8601()),
@@ -56,6 +59,8 @@ impl Exchange {
             Builtin::SslProtocol => self.connection.tls.as_ref().map(|tls| Bytes::from_static(tls.protocol.as_bytes())),
             Builtin::SslCipher => self.connection.tls.as_ref().map(|tls| Bytes::from_static(tls.cipher.as_bytes())),
             Builtin::SslCurve => self.connection.tls.as_ref().map(|tls| Bytes::from_static(tls.curve.as_bytes())),
+            Builtin::SslCiphers => self.offered().map(|offered| offered.ciphers.clone()),
+            Builtin::SslCurves => self.offered().map(|offered| offered.curves.clone()),
             Builtin::SslAlpnProtocol => self.connection.tls.as_ref().and_then(|tls| tls.alpn.clone()),
             _ => return None,
         })
@@ -143,8 +148,27 @@ impl Exchange {
             Builtin::UpstreamResponseLength => self.upstream.append(out, |t, out| put!(out, "{}", t.response_length)),
             Builtin::UpstreamBytesReceived => self.upstream.append(out, |t, out| put!(out, "{}", t.bytes_received)),
             Builtin::UpstreamBytesSent => self.upstream.append(out, |t, out| put!(out, "{}", t.bytes_sent)),
+            Builtin::TcpinfoRtt => self.append_tcp(|facts| facts.rtt, out),
+            Builtin::TcpinfoRttvar => self.append_tcp(|facts| facts.rttvar, out),
+            Builtin::TcpinfoSndCwnd => self.append_tcp(|facts| facts.snd_cwnd, out),
+            Builtin::TcpinfoRcvSpace => self.append_tcp(|facts| facts.rcv_space, out),
             _ => self.append_tls(which, out),
         }
+    }
+
+    /// `1` if the `Referer` is not one of `valid_referers`.
+    fn invalid_referer(&self) -> &'static [u8] {
+        let Some(rules) = &self.settings().referers else { return b"" };
+        let referer = self.head.fields.get("referer");
+        if crate::route::referer::is_valid(rules, referer.map(|value| &value[..])) { b"" } else { b"1" }
+    }
+
+    fn append_tcp(&self, pick: impl Fn(TcpFacts) -> u32, out: &mut Vec<u8>) -> bool {
+        self.connection.descriptor.tcp_facts().is_some_and(|facts| append_display(pick(facts), out))
+    }
+
+    fn offered(&self) -> Option<&Offered> {
+        self.connection.tls.as_ref()?.offered.as_deref()
     }
 
     /// `$ssl_…` that are made of parts. What is not known here has no value.

@@ -212,7 +212,14 @@ where
     }
     let address = arrival.listener.clone();
     match handshake::prepare(arrival).await {
-        Ok((stream, connection)) => serve(stream, Rc::new(connection)).await,
+        Ok((stream, connection)) => {
+            let connection = Rc::new(connection);
+            if let Socket::Tcp(socket) = stream.socket() {
+                connection.descriptor.open(socket);
+            }
+            serve(stream, connection.clone()).await;
+            connection.descriptor.closed();
+        }
         Err(ended) => {
             let client = match remote {
                 Endpoint::Tcp(address) => address.ip().to_string(),

@@ -1,5 +1,6 @@
 //! What do we know of a client's connection? Everything that was negotiated before the first request, and its counters.
 
+use super::descriptor::Descriptor;
 use crate::plan::Plan;
 use crate::plan::listener::{AddressServers, ListenAddress};
 use crate::plan::server::Server;
@@ -56,6 +57,8 @@ pub struct Connection {
     pub accepted: tokio::time::Instant,
     /// `$connection_requests`.
     pub requests: Cell<u64>,
+    /// The socket below.
+    pub descriptor: Descriptor,
 }
 
 /// The part of a plan to which a connection is bound. Replaced when a request finds a newer plan that leaves the
@@ -80,7 +83,8 @@ impl Connection {
         let Ends { remote, local, proxied } = ends;
         let bound = RefCell::new(Some(bound));
         let requests = Cell::new(0);
-        Connection { id, remote, local, proxied, tls, plain_on_tls: false, bound, accepted, requests }
+        let descriptor = Descriptor::default();
+        Connection { id, remote, local, proxied, tls, plain_on_tls: false, bound, accepted, requests, descriptor }
     }
 
     /// What it is bound to; `None` once a tunnel has let go.
@@ -130,8 +134,19 @@ pub struct TlsFacts {
     pub curve: &'static str,
     /// The session was resumed.
     pub resumed: bool,
+    /// What the client offered; `None` where no variable asks for it.
+    pub offered: Option<Box<Offered>>,
     /// The client's certificate, if it sent one.
     pub client: Option<Arc<ClientCertificate>>,
+}
+
+/// What a client offered in its hello, as OpenSSL names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// `$ssl_ciphers`: unknown ones in hex.
+    pub ciphers: Bytes,
+    /// `$ssl_curves`: likewise.
+    pub curves: Bytes,
 }
 
 /// A client's certificate and what we think of it.

@@ -2,6 +2,7 @@
 //! under the settings that `tls` chooses. Called by `accept`; sends no byte above TLS.
 
 use super::connection::{Bound, Connection, Endpoint, Ends, TlsFacts};
+use super::offers;
 use super::proxy_protocol;
 use super::stream::{ClientStream, Socket, Wire};
 use super::terms::{HelloAnswer, TlsTerms};
@@ -9,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::listener::{AddressServers, ListenAddress};
 use crate::plan::server::Server;
 use rustls::server::{Acceptor, ServerConnection};
-use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
+use rustls::{HandshakeKind, ProtocolVersion};
 use std::io;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
@@ -74,6 +75,7 @@ pub(super) async fn prepare(arrival: Arrival) -> Result<(ClientStream, Connectio
 
 async fn talk(arrival: Arrival) -> Result<(ClientStream, Connection), Ended> {
     let Arrival { id, socket, remote, local, at, epoch, plan, listener, servers, tls } = arrival;
+    let asks = plan.http.as_ref().is_some_and(|http| http.asks.offers);
     let mut wire = Wire::new(socket);
     let proxied = if servers.proxy_protocol { proxy_header(&mut wire).await? } else { None };
     let ends = Ends { remote, local, proxied };
@@ -94,6 +96,7 @@ async fn talk(arrival: Arrival) -> Result<(ClientStream, Connection), Ended> {
     }
     let start = LazyConfigAcceptor::new(Acceptor::default(), wire).await.map_err(Ended::Tls)?;
     let hello = start.client_hello();
+    let offered = asks.then(|| Box::new(offers::offered(hello.cipher_suites(), hello.named_groups())));
     let sni: Option<Box<str>> = hello.server_name().map(|name| name.to_ascii_lowercase().into());
     let answer = tls.answer(&hello, &servers);
     let (config, server) = match answer {
@@ -113,7 +116,7 @@ async fn talk(arrival: Arrival) -> Result<(ClientStream, Connection), Ended> {
     };
     let stream = start.into_stream(config).await.map_err(Ended::Tls)?;
     let session = stream.get_ref().1;
-    let facts = TlsFacts { sni, client: tls.client_certificate(&server, session), ..facts(session) };
+    let facts = TlsFacts { sni, offered, client: tls.client_certificate(&server, session), ..facts(session) };
     let connection = connection(server, Some(facts));
     Ok((ClientStream::Tls(Box::new(stream)), connection))
 }
@@ -142,42 +145,17 @@ fn facts(session: &ServerConnection) -> TlsFacts {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             _ => "TLSv1.2",
         },
-        cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite())),
+        cipher: session
+            .negotiated_cipher_suite()
+            .map_or("", |suite| offers::cipher(suite.suite().into()).unwrap_or_default()),
         alpn: session.alpn_protocol().map(|name| match name {
             b"h2" => bytes::Bytes::from_static(b"h2"),
             b"http/1.1" => bytes::Bytes::from_static(b"http/1.1"),
             other => bytes::Bytes::copy_from_slice(other),
         }),
-        curve: session.negotiated_key_exchange_group().map_or("", |group| curve_name(group.name())),
+        curve: session.negotiated_key_exchange_group().map_or("", |group| offers::negotiated(group.name())),
         resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        offered: None,
         client: None,
-    }
-}
-
-/// The suite in OpenSSL's name.
-fn cipher_name(suite: CipherSuite) -> &'static str {
-    match suite {
-        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
-        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
-        other => other.as_str().unwrap_or_default(),
-    }
-}
-
-/// The group in OpenSSL's name.
-fn curve_name(group: NamedGroup) -> &'static str {
-    match group {
-        NamedGroup::X25519 => "X25519",
-        NamedGroup::secp256r1 => "prime256v1",
-        NamedGroup::secp384r1 => "secp384r1",
-        NamedGroup::secp521r1 => "secp521r1",
-        NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
-        other => other.as_str().unwrap_or_default(),
     }
 }

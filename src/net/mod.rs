@@ -3,12 +3,14 @@
 
 pub mod accept;
 pub mod connection;
+pub mod descriptor;
 pub mod dial;
 pub mod dns;
 pub mod files;
 pub mod handshake;
 pub mod listen;
 pub mod log;
+pub mod offers;
 pub mod opener;
 pub mod pool;
 pub mod proxy_protocol;

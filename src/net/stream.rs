@@ -40,17 +40,6 @@ impl Socket {
             Socket::Unix(_) => Ok(()),
         }
     }
-
-    /// Makes the next close send a reset (`reset_timedout_connection`); nothing on a unix socket.
-    ///
-    /// # Errors
-    /// What `setsockopt()` said.
-    pub fn reset_on_close(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)),
-            Socket::Unix(_) => Ok(()),
-        }
-    }
 }
 
 /// A socket with the bytes that were read from it too early, for example behind a PROXY header.

@@ -16,12 +16,12 @@ use crate::plan::location::{Handler, Location, LocationKind, LocationTree, Setti
 use crate::plan::log::{ErrorLog, Level, LogTarget};
 use crate::plan::map::Map;
 use crate::plan::process::{Process, User};
-use crate::plan::proxy::{NextUpstream, Proxy, ProxyTo};
+use crate::plan::proxy::{Proxy, ProxyTo};
 use crate::plan::script::{Op, Return};
 use crate::plan::server::Server;
-use crate::plan::template::{Builtin, Segment, Template, UserVariable, Var, VariableSource};
+use crate::plan::template::{Asks, Builtin, Segment, Template, UserVariable, Var, VariableSource};
 use crate::plan::tls::{CertificateSource, ServerTls};
-use crate::plan::upstream::{Balance, Upstream, UpstreamAddress, UpstreamKeepalive, UpstreamServer};
+use crate::plan::upstream::{Upstream, UpstreamAddress, UpstreamKeepalive, UpstreamServer};
 use crate::plan::{Http, Plan};
 use crate::words::{Identifier, Place};
 
@@ -95,6 +95,7 @@ impl Quick {
             upstreams: self.sites.iter().map(|site| Arc::new(upstream(site))).collect(),
             servers: servers.into(),
             variables: Box::new([connection_upgrade()]),
+            asks: Asks::default(),
         };
         Plan {
             process: self.process(),
@@ -145,11 +146,8 @@ impl Quick {
     }
 
     fn proxy(&self, site: &Site) -> Handler {
-        Handler::Proxy(Arc::new(Proxy {
-            to: ProxyTo::Upstream(Arc::new(upstream(site))),
-            temp_path: self.state.join("temp"),
-            ..proxy_defaults(site)
-        }))
+        let to = ProxyTo::Upstream(Arc::new(upstream(site)));
+        Handler::Proxy(Arc::new(Proxy { temp_path: self.state.join("temp"), ..proxy(site, to) }))
     }
 }
 
@@ -233,32 +231,8 @@ fn builtin(builtin: Builtin) -> Segment {
 }
 
 fn upstream(site: &Site) -> Upstream {
-    let name: Box<str> = site.upstream.to_string().into();
-    Upstream {
-        name: name.clone(),
-        implicit: true,
-        place: Place::built_in(),
-        servers: Box::new([UpstreamServer {
-            name,
-            addresses: Box::new([UpstreamAddress::Tcp(site.upstream)]),
-            host: None,
-            weight: 1,
-            max_conns: 0,
-            max_fails: 1,
-            fail_timeout: Duration::from_secs(10),
-            backup: false,
-            down: false,
-            resolve: false,
-        }]),
-        balance: Balance::RoundRobin,
-        keepalive: Some(UpstreamKeepalive {
-            connections: 32,
-            requests: 1000,
-            time: Duration::from_secs(3600),
-            timeout: Duration::from_secs(60),
-        }),
-        zone: None,
-    }
+    let server = UpstreamServer::new(site.upstream.to_string(), [UpstreamAddress::Tcp(site.upstream)]);
+    Upstream { keepalive: Some(UpstreamKeepalive::of(32)), ..Upstream::implicit(server, Place::built_in()) }
 }
 
 /// The index of the variable that [`connection_upgrade`] makes.
@@ -276,19 +250,11 @@ fn connection_upgrade() -> UserVariable {
 }
 
 /// As nginx's, with what an application behind a proxy wants to know, and WebSockets.
-fn proxy_defaults(site: &Site) -> Proxy {
+fn proxy(site: &Site, to: ProxyTo) -> Proxy {
     let var = |variable| Template { segments: Box::new([Segment::Var(variable)]) };
     let known = |variable| var(Var::Builtin(variable));
-    let minute = Duration::from_secs(60);
-    let name: Box<str> = site.upstream.to_string().into();
     Proxy {
-        to: ProxyTo::Url(Template::default()),
-        tls: None,
-        uri: None,
-        replaced: 0,
-        host: name,
         port: site.upstream.port().to_string().into(),
-        method: None,
         http11: true,
         set_headers: Box::new([
             ("Host".into(), known(Builtin::Host)),
@@ -298,42 +264,10 @@ fn proxy_defaults(site: &Site) -> Proxy {
             ("Upgrade".into(), var(Var::RequestHeader("upgrade".into()))),
             ("Connection".into(), var(Var::User(CONNECTION_UPGRADE))),
         ]),
-        pass_headers: true,
-        pass_body: true,
-        set_body: None,
-        hide: [
-            "date",
-            "server",
-            "x-pad",
-            "x-accel-expires",
-            "x-accel-redirect",
-            "x-accel-limit-rate",
-            "x-accel-buffering",
-            "x-accel-charset",
-        ]
-        .map(Into::into)
-        .into(),
-        ignore: Box::default(),
-        redirects: Box::default(),
-        cookie_domains: Box::default(),
-        cookie_paths: Box::default(),
-        connect_timeout: minute,
-        send_timeout: minute,
-        read_timeout: minute,
-        buffering: true,
         request_buffering: false,
         buffer_size: 16 * 1024,
         buffers: (8, 16 * 1024),
-        busy_buffers: 32 * 1024,
-        max_temp_file: 1 << 30,
-        temp_path: PathBuf::new(),
-        limit_rate: Template::default(),
-        next: NextUpstream::default(),
-        intercept_errors: false,
-        ignore_client_abort: false,
-        force_ranges: false,
-        socket_keepalive: false,
-        bind: None,
+        ..Proxy::to(to, site.upstream.to_string())
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Access {
     pub rules: Box<[AccessRule]>,
     /// `auth_basic` with `auth_basic_user_file`.
     pub basic: Option<AuthBasic>,
+    /// `auth_delay`: how long a 401 waits. Default not at all.
+    pub delay: std::time::Duration,
     /// `satisfy any`: one of the two is enough. Default all.
     pub satisfy_any: bool,
 }

@@ -53,8 +53,10 @@ pub struct ClientLimits {
     pub keepalive_requests: u64,
     /// `keepalive_time`. Default 1 h.
     pub keepalive_time: Duration,
-    /// `keepalive_disable msie6`, `safari`, `none`.
+    /// `keepalive_disable msie6`: no connection is kept after a POST of old MSIE. Default on.
     pub keepalive_disable_msie6: bool,
+    /// `keepalive_disable safari`: none is kept with Safari on macOS. Default off.
+    pub keepalive_disable_safari: bool,
     /// `lingering_close`.
     pub lingering_close: LingeringClose,
     /// `lingering_time`. Default 30 s.
@@ -86,6 +88,7 @@ impl Default for ClientLimits {
             keepalive_requests: 1000,
             keepalive_time: Duration::from_secs(3600),
             keepalive_disable_msie6: true,
+            keepalive_disable_safari: false,
             lingering_close: LingeringClose::On,
             lingering_time: Duration::from_secs(30),
             lingering_timeout: Duration::from_secs(5),

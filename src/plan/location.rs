@@ -177,6 +177,8 @@ pub struct Settings {
     pub port_in_redirect: bool,
     /// `msie_padding`. Default on.
     pub msie_padding: bool,
+    /// `valid_referers`, if it stands.
+    pub referers: Option<Arc<super::referer::Referers>>,
     /// `resolver`, if one is set.
     pub resolver: Option<Arc<super::resolver::Resolver>>,
 }

@@ -17,6 +17,7 @@ pub mod map;
 pub mod pattern;
 pub mod process;
 pub mod proxy;
+pub mod referer;
 pub mod resolver;
 pub mod script;
 pub mod server;
@@ -50,4 +51,6 @@ pub struct Http {
     pub upstreams: Box<[Arc<upstream::Upstream>]>,
     /// Variables of the configuration; [`template::Var::User`] is an index into this.
     pub variables: Box<[template::UserVariable]>,
+    /// What variables ask for that costs something to keep.
+    pub asks: template::Asks,
 }

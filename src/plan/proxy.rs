@@ -46,6 +46,8 @@ pub struct Proxy {
     pub cookie_domains: Box<[CookieRewrite]>,
     /// `proxy_cookie_path`, in order.
     pub cookie_paths: Box<[CookieRewrite]>,
+    /// `proxy_cookie_flags`, in order; the first whose cookie it is counts.
+    pub cookie_flags: Box<[CookieFlags]>,
     /// `proxy_connect_timeout`. Default 60 s.
     pub connect_timeout: Duration,
     /// `proxy_send_timeout`: gap between two writes. Default 60 s.
@@ -60,8 +62,6 @@ pub struct Proxy {
     pub buffer_size: usize,
     /// `proxy_buffers`: number and bytes. Default 8 of one page.
     pub buffers: (usize, usize),
-    /// `proxy_busy_buffers_size`, bytes.
-    pub busy_buffers: usize,
     /// `proxy_max_temp_file_size`, bytes; 0 turns temp files off. Default 1024m.
     pub max_temp_file: u64,
     /// `proxy_temp_path`.
@@ -74,12 +74,70 @@ pub struct Proxy {
     pub intercept_errors: bool,
     /// `proxy_ignore_client_abort`. Default off.
     pub ignore_client_abort: bool,
+    /// `proxy_pass_trailers`. Default off.
+    pub pass_trailers: bool,
     /// `proxy_force_ranges`. Default off.
     pub force_ranges: bool,
     /// `proxy_socket_keepalive`. Default off.
     pub socket_keepalive: bool,
     /// `proxy_bind`: local address.
     pub bind: Option<Template>,
+}
+
+/// Fields of an upstream's answer that its client does not see unless `proxy_pass_header` names them.
+pub const HIDDEN: [&str; 8] = [
+    "date",
+    "server",
+    "x-pad",
+    "x-accel-expires",
+    "x-accel-redirect",
+    "x-accel-limit-rate",
+    "x-accel-buffering",
+    "x-accel-charset",
+];
+
+impl Proxy {
+    /// `proxy_pass` with nothing else said, save that no header field is set and temporary files have no place yet.
+    pub fn to(to: ProxyTo, host: impl Into<Box<str>>) -> Proxy {
+        let (minute, page) = (Duration::from_secs(60), 4096);
+        Proxy {
+            to,
+            tls: None,
+            uri: None,
+            replaced: 0,
+            host: host.into(),
+            port: "80".into(),
+            method: None,
+            http11: false,
+            set_headers: Box::default(),
+            pass_headers: true,
+            pass_body: true,
+            set_body: None,
+            hide: HIDDEN.map(Into::into).into(),
+            ignore: Box::default(),
+            redirects: Box::default(),
+            cookie_domains: Box::default(),
+            cookie_paths: Box::default(),
+            cookie_flags: Box::default(),
+            connect_timeout: minute,
+            send_timeout: minute,
+            read_timeout: minute,
+            buffering: true,
+            request_buffering: true,
+            buffer_size: page,
+            buffers: (8, page),
+            max_temp_file: 1 << 30,
+            temp_path: PathBuf::new(),
+            limit_rate: Template::default(),
+            next: NextUpstream::default(),
+            intercept_errors: false,
+            ignore_client_abort: false,
+            pass_trailers: false,
+            force_ranges: false,
+            socket_keepalive: false,
+            bind: None,
+        }
+    }
 }
 
 /// Where `proxy_pass` points.
@@ -127,6 +185,25 @@ pub enum CookieRewrite {
         /// What it becomes.
         to: Template,
     },
+}
+
+/// `proxy_cookie_flags`, one line of it.
+#[derive(Clone, Debug)]
+pub struct CookieFlags {
+    /// Which cookies are meant.
+    pub cookie: CookieName,
+    /// What is done to them, in order: `secure`, `nosecure`, `httponly`, `nohttponly`, `samesite=strict|lax|none`,
+    /// `nosamesite`; what a variable gives besides is logged and left out.
+    pub flags: Box<[Template]>,
+}
+
+/// Which cookies `proxy_cookie_flags` means; caseless either way.
+#[derive(Clone, Debug)]
+pub enum CookieName {
+    /// The whole name.
+    Literal(Template),
+    /// `~re`.
+    Pattern(super::pattern::Pattern),
 }
 
 /// `proxy_next_upstream` with `_timeout` and `_tries`.

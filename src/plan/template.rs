@@ -60,6 +60,15 @@ pub enum Var {
     User(usize),
 }
 
+/// Which variables stand anywhere in the configuration, where their values must be kept in time for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// `$ssl_ciphers` or `$ssl_curves`: what clients offer.
+    pub offers: bool,
+    /// `$request_body`.
+    pub request_body: bool,
+}
+
 /// What stands behind a variable of the configuration.
 #[derive(Clone, Debug)]
 pub struct UserVariable {

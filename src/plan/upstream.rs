@@ -51,6 +51,39 @@ pub struct UpstreamServer {
     pub resolve: bool,
 }
 
+impl UpstreamServer {
+    /// A server as nginx takes it where nothing is said of it.
+    pub fn new(name: impl Into<Box<str>>, addresses: impl Into<Box<[UpstreamAddress]>>) -> UpstreamServer {
+        UpstreamServer {
+            name: name.into(),
+            addresses: addresses.into(),
+            host: None,
+            weight: 1,
+            max_conns: 0,
+            max_fails: 1,
+            fail_timeout: Duration::from_secs(10),
+            backup: false,
+            down: false,
+            resolve: false,
+        }
+    }
+}
+
+impl Upstream {
+    /// What `proxy_pass` with a plain host stands for: one server, no idle connections.
+    pub fn implicit(server: UpstreamServer, place: Place) -> Upstream {
+        Upstream {
+            name: server.name.clone(),
+            implicit: true,
+            place,
+            servers: Box::new([server]),
+            balance: Balance::RoundRobin,
+            keepalive: None,
+            zone: None,
+        }
+    }
+}
+
 /// An address of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UpstreamAddress {
@@ -92,6 +125,14 @@ pub enum Balance {
         /// `two`.
         two: bool,
     },
+}
+
+impl UpstreamKeepalive {
+    /// `keepalive N` with nginx's other limits.
+    pub fn of(connections: usize) -> UpstreamKeepalive {
+        let (time, timeout) = (Duration::from_secs(3600), Duration::from_secs(60));
+        UpstreamKeepalive { connections, requests: 1000, time, timeout }
+    }
 }
 
 /// `keepalive`.

@@ -12,6 +12,7 @@ pub mod map;
 pub mod names;
 pub mod query;
 pub mod ranges;
+pub mod referer;
 pub mod script;
 pub mod uri;
 pub mod values;

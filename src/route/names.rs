@@ -4,6 +4,7 @@
 use crate::plan::listener::{NamePattern, NameTable};
 use crate::plan::pattern::Spans;
 use crate::plan::server::Server;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A server that was found by name.
@@ -18,7 +19,7 @@ pub struct Named<'a> {
 /// Looks for `host` (lower case, without port and trailing dot): exact names, then the longest `*.suffix`, then the
 /// longest `prefix.*`, then the first regular expression.
 pub fn find<'a>(names: &'a NameTable, host: &[u8]) -> Option<Named<'a>> {
-    let plain = names.exact.get(host).or_else(|| suffix(names, host)).or_else(|| prefix(names, host));
+    let plain = names.exact.get(host).or_else(|| by_wildcard(&names.suffixes, &names.prefixes, host));
     if let Some(server) = plain {
         return Some(Named { server, caught: None });
     }
@@ -28,22 +29,30 @@ pub fn find<'a>(names: &'a NameTable, host: &[u8]) -> Option<Named<'a>> {
     })
 }
 
+/// Names by what their wildcards leave of them.
+type Table<T> = HashMap<Box<[u8]>, T>;
+
+/// The longest `*.suffix` of `host`, else its longest `prefix.*`.
+pub fn by_wildcard<'a, T>(suffixes: &'a Table<T>, prefixes: &'a Table<T>, host: &[u8]) -> Option<&'a T> {
+    suffix(suffixes, host).or_else(|| prefix(prefixes, host))
+}
+
 /// Suffixes from long to short: each begins behind a dot.
-fn suffix<'a>(names: &'a NameTable, host: &[u8]) -> Option<&'a Arc<Server>> {
-    if names.suffixes.is_empty() {
+fn suffix<'a, T>(suffixes: &'a Table<T>, host: &[u8]) -> Option<&'a T> {
+    if suffixes.is_empty() {
         return None;
     }
     let dots = host.iter().enumerate().filter(|(at, byte)| **byte == b'.' && *at > 0);
-    dots.map(|(at, _)| &host[at + 1..]).find_map(|rest| names.suffixes.get(rest))
+    dots.map(|(at, _)| &host[at + 1..]).find_map(|rest| suffixes.get(rest))
 }
 
 /// Prefixes from long to short: each ends before a dot with something behind it.
-fn prefix<'a>(names: &'a NameTable, host: &[u8]) -> Option<&'a Arc<Server>> {
-    if names.prefixes.is_empty() {
+fn prefix<'a, T>(prefixes: &'a Table<T>, host: &[u8]) -> Option<&'a T> {
+    if prefixes.is_empty() {
         return None;
     }
     let dots = host.iter().enumerate().rev().filter(|(at, byte)| **byte == b'.' && at + 1 < host.len());
-    dots.map(|(at, _)| &host[..at]).find_map(|rest| names.prefixes.get(rest))
+    dots.map(|(at, _)| &host[..at]).find_map(|rest| prefixes.get(rest))
 }
 
 #[cfg(test)]

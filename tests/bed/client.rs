@@ -24,6 +24,8 @@ pub struct Exchange {
     pub bytes: Vec<u8>,
     /// The other side ended the connection (else it stayed silent).
     pub closed: bool,
+    /// With a reset.
+    pub reset: bool,
 }
 
 /// Sends `request` at once and reads until the server closes or is silent for half a second after its last byte.
@@ -54,7 +56,7 @@ pub fn read_all(stream: &mut TcpStream, silence: Duration) -> Exchange {
     let mut last = Instant::now();
     loop {
         match stream.read(&mut part) {
-            Ok(0) => return Exchange { bytes, closed: true },
+            Ok(0) => return Exchange { bytes, closed: true, reset: false },
             Ok(count) => {
                 bytes.extend_from_slice(&part[..count]);
                 last = Instant::now();
@@ -62,10 +64,10 @@ pub fn read_all(stream: &mut TcpStream, silence: Duration) -> Exchange {
             Err(fault) if matches!(fault.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 let limit = if bytes.is_empty() { silence.max(Duration::from_secs(2)) } else { silence };
                 if last.elapsed() > limit {
-                    return Exchange { bytes, closed: false };
+                    return Exchange { bytes, closed: false, reset: false };
                 }
             }
-            Err(_) => return Exchange { bytes, closed: true },
+            Err(_) => return Exchange { bytes, closed: true, reset: true },
         }
     }
 }
@@ -130,8 +132,8 @@ fn dechunk(mut bytes: &[u8]) -> (Vec<u8>, &[u8]) {
         let size = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16).unwrap_or(0);
         bytes = &bytes[end + 2..];
         if size == 0 {
-            let end = bytes.windows(2).position(|window| window == b"\r\n").map_or(bytes.len(), |at| at + 2);
-            return (body, &bytes[end..]);
+            // Trailers stay in the rest.
+            return (body, bytes.strip_prefix(b"\r\n").unwrap_or(bytes));
         }
         let take = size.min(bytes.len());
         body.extend_from_slice(&bytes[..take]);

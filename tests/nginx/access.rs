@@ -8,6 +8,11 @@ sha:{SHA}nU4eI71bcnBGqeO0t9tXvY1u5oQ=
 apr:$apr1$salt1234$EAcAK6AlWog6ZyZq4LOg./
 five:$5$salt$BVuUtQaoLQNxrhdvvoTwUW5F0BihI9JdpEEgVrKrp6C
 six:$6$salt$3aEJgflnzWuw1O3tr0IYSmhUY0cZ7iBQeBP392T7RXjLP3TKKu3ddIapQaCpbD4p9ioeGaVIjOHaym7HvCuUm0
+apr1:$1$saltsalt$9xy1btjgzLYfb7hivXtC//
+bcrypt:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW
+yes:$y$j9T$F5Jx5fExrKuPp53xLKQ..1$GmcwIgvdUC9qLWcKCi6gklUa1dM3ziD43YxYNURLKy0
+des:abNANd1rDfiNc
+odd:$unknown$form
 # a comment
 
 broken
@@ -61,6 +66,13 @@ fn auth_basic_asks_for_and_checks_a_password() {
             get_with("/x", &basic("five:pass"), 200),
             get_with("/x", &basic("six:pass"), 200),
             get_with("/x", &basic("six:wrong"), 401),
+            get_with("/x", &basic("apr1:secret"), 200),
+            get_with("/x", &basic("bcrypt:secret"), 200),
+            get_with("/x", &basic("yes:secret"), 200),
+            get_with("/x", &basic("yes:wrong"), 401),
+            get_with("/x", &basic("des:secret"), 200),
+            get_with("/x", &basic("des:Secret"), 401),
+            get_with("/x", &basic("odd:secret"), 401),
             get_with("/x", &basic("nobody:pass"), 401),
             get_with("/x", &basic("plain"), 401),
             get_with("/x", &basic("other:x"), 200),
@@ -106,4 +118,15 @@ fn rewrites_come_before_access_and_try_files_after() {
         get("/page", 403),
         ask("POST /post HTTP/1.1\nHost: a.test\nContent-Length: 3\nConnection: close\n\nabc", 403),
     ]);
+}
+
+#[test]
+fn a_wrong_password_waits_where_that_is_asked_for() {
+    let inside = "auth_basic r; auth_basic_user_file %dir%/users; auth_delay 300ms; location /x { }
+        location /y { deny all; satisfy any; }";
+    let began = std::time::Instant::now();
+    let right = get_with("/x", "Authorization: Basic cGxhaW46cGFzcw==", 200);
+    server(inside).file("users", USERS).file("www/x", "x").same(&[get("/x", 401), right, get("/y", 401)]);
+    // Two answers of two servers.
+    assert!(began.elapsed().as_millis() >= 1200);
 }

@@ -155,7 +155,12 @@ impl Case {
                 let back = exchange(server.port(ask.port), &ask.bytes);
                 let heads = ask.bytes.starts_with(b"HEAD ");
                 let seen = origin.as_ref().map(Origin::take).unwrap_or_default();
-                Seen::new(&mask, &back.bytes, back.closed, heads, &seen)
+                let end = match (back.closed, back.reset) {
+                    (_, true) => "reset",
+                    (true, _) => "closed",
+                    (false, _) => "left open",
+                };
+                Seen::new(&mask, &back.bytes, end, heads, &seen)
             })
             .collect();
         let logs = self.logs.iter().map(|log| mask.log(&settled(&server, log))).collect();
@@ -179,12 +184,12 @@ struct Run {
 struct Seen {
     status: u16,
     text: String,
-    closed: bool,
+    end: &'static str,
     origin: Vec<String>,
 }
 
 impl Seen {
-    fn new(mask: &Mask, bytes: &[u8], closed: bool, heads: bool, origin: &[Received]) -> Seen {
+    fn new(mask: &Mask, bytes: &[u8], end: &'static str, heads: bool, origin: &[Received]) -> Seen {
         let mut rest = bytes;
         let mut text = String::new();
         let mut status = 0;
@@ -200,12 +205,12 @@ impl Seen {
             let body = String::from_utf8_lossy(&request.body).into_owned();
             mask.text(&format!("{}\n{body}", request.head()))
         };
-        Seen { status, text, closed, origin: origin.iter().map(received).collect() }
+        Seen { status, text, end, origin: origin.iter().map(received).collect() }
     }
 
     fn show(&self, ask: &Ask) -> String {
         let sent = String::from_utf8_lossy(&ask.bytes[..ask.bytes.len().min(300)]).replace("\r\n", "\n");
-        let end = if self.closed { "closed" } else { "left open" };
+        let end = self.end;
         format!("[{}]\n{}[{end}]\n{}", sent.trim_end(), self.text, self.origin.join("\n"))
     }
 }

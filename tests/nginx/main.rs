@@ -8,6 +8,7 @@ mod bed;
 mod compare;
 
 mod access;
+mod browsers;
 mod conditions;
 mod encoding;
 mod errors;
@@ -17,6 +18,7 @@ mod locations;
 mod logging;
 mod maps;
 mod messages;
+mod passing;
 mod proxy;
 mod rewrite;
 mod statics;

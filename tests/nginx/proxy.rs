@@ -179,14 +179,6 @@ fn redirects_and_cookies_are_rewritten() {
 }
 
 #[test]
-fn cookies_get_flags() {
-    server("location / { proxy_pass http://%origin%; proxy_cookie_flags ~ secure samesite=lax; }")
-        .later("proxy_cookie_flags")
-        .origin(|_| Reply::with(200, &["Set-Cookie: a=b; Path=/", "Set-Cookie: c"], ""))
-        .same(&[get("/", 200)]);
-}
-
-#[test]
 fn odd_answers_of_the_upstream_are_judged_as_nginx_does() {
     let origin = |request: &Received| match request.target() {
         "/nolength" => Reply::raw("HTTP/1.1 200 OK\r\nX: y\r\n\r\nuntil the end"),

@@ -100,6 +100,7 @@ pub fn settle(chain: Chain<'_>, _reader: &Reader<'_>) -> Access {
         rules: rules.map(|rules| rules.clone().into()).unwrap_or_default(),
         // nginx asks nobody for a password where no file is named.
         basic: realm.zip(user_file).map(|(realm, user_file)| AuthBasic { realm, user_file }),
+        delay: chain.time("auth_delay", std::time::Duration::ZERO),
         satisfy_any: chain.word("satisfy") == Some("any"),
     }
 }

@@ -44,7 +44,8 @@ pub fn settle(chain: Chain<'_>, reader: &Reader<'_>) -> ClientLimits {
         keepalive_header: chain.find(|said| said.keepalive.and_then(|(_, header)| header)).filter(|h| !h.is_zero()),
         keepalive_requests: chain.number("keepalive_requests", 1000),
         keepalive_time: chain.time("keepalive_time", second * 3600),
-        keepalive_disable_msie6: disabled.is_none_or(|words| words.contains(&"msie6")),
+        keepalive_disable_msie6: disabled.as_ref().is_none_or(|words| words.contains(&"msie6")),
+        keepalive_disable_safari: disabled.is_some_and(|words| words.contains(&"safari")),
         lingering_close: match chain.word("lingering_close") {
             Some("off") => LingeringClose::Off,
             Some("always") => LingeringClose::Always,

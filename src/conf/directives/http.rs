@@ -142,6 +142,7 @@ pub fn finish(mut draft: HttpDraft, named: Vec<acme::Named>, reader: &mut Reader
         listeners,
         servers: servers.into(),
         upstreams: reader.shared.upstreams.all(),
+        asks: variables.asks(),
         variables: variables.finish(),
     };
     Ok(Built { http, certificates: wishes.specs() })

@@ -16,6 +16,7 @@ use crate::plan::script::{Op, Script};
 use crate::words::Place;
 
 use super::proxy_pass::{self, Pass};
+use super::referer;
 use super::rewrite::{self, Step};
 use super::{Chain, Said, Spot, settings};
 
@@ -262,6 +263,7 @@ impl Builder<'_, '_> {
     pub fn location(&mut self, draft: Draft, above: Above<'_>) -> Result<Arc<Location>, Complaint> {
         let chain = Chain { said: &draft.said, above: above.chain };
         proxy_pass::check(chain, &self.end)?;
+        referer::check(&draft.said)?;
         let settings = match above.settings {
             Some(settings) if draft.said.is_silent() => Arc::clone(settings),
             _ => Arc::new(settings(chain, self.reader)),

@@ -19,6 +19,7 @@ pub mod names;
 pub mod process;
 pub mod proxy;
 pub mod proxy_pass;
+pub mod referer;
 pub mod resolver;
 pub mod rewrite;
 pub mod server;
@@ -58,6 +59,8 @@ pub struct Shared {
     pub checked_pairs: HashSet<FileCertificate>,
     /// Files with trusted certificates that were checked already.
     pub checked_trust: HashSet<PathBuf>,
+    /// A `valid_referers` wants the names of its server.
+    pub referers_want_names: bool,
     /// `acme_issuer`s.
     pub issuers: Vec<crate::plan::acme::Issuer>,
     /// `acme_dns_provider`s and `acme_resolver`.
@@ -112,6 +115,8 @@ pub struct Said {
     pub error_pages: Vec<ErrorPage>,
     /// keepalive_timeout: both times.
     pub keepalive: Option<(Duration, Option<Duration>)>,
+    /// valid_referers.
+    pub referers: referer::Said,
     /// resolver.
     pub resolver: Option<resolver::Said>,
     /// proxy_*.
@@ -131,6 +136,7 @@ impl Said {
             logs: log::Said::default(),
             error_pages: Vec::new(),
             keepalive: None,
+            referers: referer::Said::default(),
             resolver: None,
             proxy: proxy::Said::default(),
         }
@@ -146,6 +152,7 @@ impl Said {
             && self.logs.is_silent()
             && self.error_pages.is_empty()
             && self.keepalive.is_none()
+            && self.referers.is_silent()
             && self.resolver.is_none()
     }
 
@@ -163,6 +170,7 @@ impl Said {
             "access_log" | "error_log" => log::take(self, reader, directive),
             "error_page" => error_page::take(self, reader, directive),
             "keepalive_timeout" => client::keepalive(self, directive),
+            "valid_referers" => referer::take(self, reader, directive),
             "resolver" => resolver::take(self, reader, directive),
             name if name.starts_with("proxy_") => proxy::take(self, reader, row, directive),
             _ => {
@@ -257,6 +265,7 @@ pub fn settings(chain: Chain<'_>, reader: &Reader<'_>) -> Settings {
         server_name_in_redirect: chain.flag("server_name_in_redirect", false),
         port_in_redirect: chain.flag("port_in_redirect", true),
         msie_padding: chain.flag("msie_padding", true),
+        referers: referer::settle(chain),
         resolver: resolver::settle(chain),
     }
 }

@@ -9,7 +9,7 @@ use crate::conf::table::Row;
 use crate::conf::tree::Directive;
 use crate::conf::variables::Names;
 use crate::plan::pattern::Pattern;
-use crate::plan::proxy::{CookieRewrite, Redirect};
+use crate::plan::proxy::{CookieFlags, CookieName, CookieRewrite, Redirect};
 use crate::plan::template::Template;
 
 /// What one level has said.
@@ -23,6 +23,8 @@ pub struct Said {
     pub cookie_domains: Option<Vec<CookieRewrite>>,
     /// `proxy_cookie_path`; empty is `off`.
     pub cookie_paths: Option<Vec<CookieRewrite>>,
+    /// `proxy_cookie_flags`; empty is `off`.
+    pub cookie_flags: Option<Vec<CookieFlags>>,
     /// `proxy_set_body`.
     pub set_body: Option<Template>,
     /// `proxy_bind`; `Some(None)` is `off`.
@@ -60,6 +62,7 @@ pub fn take(
         "proxy_redirect" => redirect(said, reader, directive),
         "proxy_cookie_domain" => cookie(said, reader, directive, true),
         "proxy_cookie_path" => cookie(said, reader, directive, false),
+        "proxy_cookie_flags" => cookie_flags(said, reader, directive),
         "proxy_set_body" => {
             said.generic(reader, row, directive)?;
             said.proxy.set_body = Some(reader.template(&directive.args[0], place)?);
@@ -179,6 +182,44 @@ fn cookie(
         }
     };
     slot.get_or_insert_default().push(rewrite);
+    Ok(())
+}
+
+/// What a flag may be, without variables in it.
+const FLAGS: [&str; 8] =
+    ["secure", "nosecure", "httponly", "nohttponly", "samesite=strict", "samesite=lax", "samesite=none", "nosamesite"];
+
+fn cookie_flags(said: &mut super::Said, reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Complaint> {
+    let place = &directive.place;
+    let slot = &mut said.proxy.cookie_flags;
+    if slot.as_ref().is_some_and(Vec::is_empty) {
+        return Err(directive_is(directive, "is duplicate"));
+    }
+    let text = &*directive.args[0];
+    if directive.args.len() == 1 {
+        if text != "off" {
+            return Err(Complaint::emerg(format!("invalid parameter \"{text}\""), place));
+        }
+        if slot.is_some() {
+            return Err(directive_is(directive, "is duplicate"));
+        }
+        *slot = Some(Vec::new());
+        return Ok(());
+    }
+    let cookie = match text.strip_prefix('~') {
+        Some(text) => CookieName::Pattern(pattern(reader, text, true, directive)?.0),
+        None => CookieName::Literal(reader.template(text, place)?),
+    };
+    let mut flags = Vec::new();
+    for text in directive.args.iter().skip(1) {
+        let flag = reader.template(text, place)?;
+        if flag.as_literal().is_some() && !FLAGS.iter().any(|known| text.eq_ignore_ascii_case(known)) {
+            // nginx says so only when a cookie comes by.
+            reader.warn(format!("invalid proxy_cookie_flags flag \"{text}\""), place);
+        }
+        flags.push(flag);
+    }
+    slot.get_or_insert_default().push(CookieFlags { cookie, flags: flags.into() });
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::conf::complaint::Complaint;
 use crate::conf::read::Reader;
 use crate::conf::settings::{clamp, directive_is};
 use crate::conf::tree::Directive;
-use crate::plan::proxy::{NextUpstream, Proxy, ProxyTo, Redirect};
+use crate::plan::proxy::{HIDDEN, NextUpstream, Proxy, ProxyTo, Redirect};
 use crate::plan::template::Template;
 use crate::words::Place;
 
@@ -102,7 +102,7 @@ pub fn build(
     end: &Place,
 ) -> Result<Proxy, Complaint> {
     let minute = Duration::from_secs(60);
-    let Buffers { size: buffer_size, all: buffers, busy: busy_buffers, max_temp_file } = buffers(chain);
+    let Buffers { size: buffer_size, all: buffers, max_temp_file, .. } = buffers(chain);
     let list = |name: &str| chain.find(|said| said.level.words(name)).unwrap_or_default();
     let tls = if pass.tls { Some(Arc::new(ssl::upstream(chain, reader, end)?)) } else { None };
     Ok(Proxy {
@@ -125,6 +125,7 @@ pub fn build(
         ignore: list("proxy_ignore_headers").iter().map(|name| name.to_ascii_lowercase().into()).collect(),
         redirects: redirects(pass, chain),
         cookie_domains: chain.find(|said| said.proxy.cookie_domains.clone()).unwrap_or_default().into(),
+        cookie_flags: chain.find(|said| said.proxy.cookie_flags.clone()).unwrap_or_default().into(),
         cookie_paths: chain.find(|said| said.proxy.cookie_paths.clone()).unwrap_or_default().into(),
         connect_timeout: chain.time("proxy_connect_timeout", minute),
         send_timeout: chain.time("proxy_send_timeout", minute),
@@ -133,13 +134,13 @@ pub fn build(
         request_buffering: chain.flag("proxy_request_buffering", true),
         buffer_size,
         buffers,
-        busy_buffers,
         max_temp_file,
         temp_path: client::temp_path(chain, "proxy_temp_path", reader, &reader.options.defaults.proxy_temp),
         limit_rate: chain.template("proxy_limit_rate").unwrap_or_default(),
         next: next_upstream(chain),
         intercept_errors: chain.flag("proxy_intercept_errors", false),
         ignore_client_abort: chain.flag("proxy_ignore_client_abort", false),
+        pass_trailers: chain.flag("proxy_pass_trailers", false),
         force_ranges: chain.flag("proxy_force_ranges", false),
         socket_keepalive: chain.flag("proxy_socket_keepalive", false),
         bind: chain.find(|said| said.proxy.bind.clone()).flatten(),
@@ -229,17 +230,6 @@ fn set_headers(chain: Chain<'_>, reader: &mut Reader<'_>) -> Result<SetHeaders, 
     }
     Ok(headers.into())
 }
-
-const HIDDEN: [&str; 8] = [
-    "date",
-    "server",
-    "x-pad",
-    "x-accel-expires",
-    "x-accel-redirect",
-    "x-accel-limit-rate",
-    "x-accel-buffering",
-    "x-accel-charset",
-];
 
 fn hidden(chain: Chain<'_>) -> Box<[Box<str>]> {
     let list = |name: &'static str| -> Vec<Box<str>> {

@@ -13,6 +13,7 @@ use crate::words::Place;
 use super::acme;
 use super::location::{self, Above, Builder, Draft};
 use super::names::{self, Name};
+use super::referer;
 use super::rewrite::{self, Step};
 use super::ssl::{self, Certificates};
 use super::{Chain, Said, Spot, client, listen, proxy_pass, settings};
@@ -59,6 +60,9 @@ pub fn take(reader: &mut Reader<'_>, directive: &Directive, index: usize) -> Res
     }
     if server.names.is_empty() {
         server.names.push(Name { text: "".into(), pattern: None });
+    }
+    if reader.shared.referers_want_names {
+        server.said.referers.names.clone_from(&server.names);
     }
     Ok(server)
 }
@@ -125,6 +129,7 @@ pub fn build(
     client::check_head(&head, chain, &builder.end)?;
     proxy_pass::check(*http, &builder.end)?;
     proxy_pass::check(chain, &builder.end)?;
+    referer::check(&draft.said)?;
     let above =
         Above { chain: Some(&chain), settings: Some(&settings), pass: None, stub_status: false, internal: false };
     let script = builder.script(draft.script, above)?;

@@ -369,18 +369,7 @@ fn implicit(entry: &Entry, reader: &mut Reader<'_>) -> Upstream {
         Some(Address { kind: AddressKind::Unix, host, .. }) => format!("unix:{host}").into(),
         _ => format!("{}:{}", entry.host.to_ascii_lowercase(), entry.port).into(),
     };
-    let mut server = UpstreamServer {
-        name: name.clone(),
-        addresses: Box::default(),
-        host: None,
-        weight: 1,
-        max_conns: 0,
-        max_fails: 1,
-        fail_timeout: Duration::from_secs(10),
-        backup: false,
-        down: false,
-        resolve: false,
-    };
+    let mut server = UpstreamServer::new(name, []);
     if let Some(mut address) = entry.address.clone() {
         if address.kind == AddressKind::Name && !reader.options.offline {
             let found = reader.world.resolve(&address.host).filter(|found| !found.is_empty());
@@ -399,13 +388,5 @@ fn implicit(entry: &Entry, reader: &mut Reader<'_>) -> Upstream {
         }
         place_addresses(&mut server, address);
     }
-    Upstream {
-        name,
-        implicit: true,
-        place: entry.place.clone(),
-        servers: Box::new([server]),
-        balance: Balance::RoundRobin,
-        keepalive: None,
-        zone: None,
-    }
+    Upstream::implicit(server, entry.place.clone())
 }

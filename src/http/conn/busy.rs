@@ -1,6 +1,7 @@
 //! What does a connection do with the requests that come on it? Reads a head, asks the service, sends the answer, and
 //! decides whether another request may follow (nginx's keep-alive rules).
 
+use super::browser::Browser;
 use super::close::{self, DRAINED, Lingering};
 use super::deadline::Deadline;
 use super::drain::Drain;
@@ -186,8 +187,7 @@ where
             true => self.incoming(number),
             false => self.body(head.body, number),
         };
-        // Old browsers that cannot cope with a kept connection after POST.
-        let odd_browser = &head.method[..] == b"POST" && is_msie6(&head);
+        let browser = Browser::of(&head);
         let request = head::request(head, body, started, self.connection.clone());
         let wire = &self.wire;
         let response = {
@@ -200,8 +200,7 @@ where
         };
         match response {
             Some(response) => {
-                let disabled = odd_browser && response.settings.client.keepalive_disable_msie6;
-                let keep_alive = exchange.keep_alive && !disabled;
+                let keep_alive = exchange.keep_alive && !browser.is_disabled(&response.settings.client);
                 self.respond(response, Exchange { keep_alive, ..exchange }, false).await
             }
             None => Next::Closed,
@@ -262,6 +261,9 @@ where
         self.wire.end_body();
         let response = self.service.refuse(malformed, self.connection.clone()).await;
         if silent {
+            if status == 408 && response.settings.client.reset_timedout {
+                self.connection.descriptor.reset_on_close();
+            }
             if let Some(finish) = response.finish {
                 finish.finish(Sent { request_length: exchange.head_length, ..Sent::default() });
             }
@@ -279,6 +281,9 @@ where
         let mut sent = Sent { request_length: exchange.head_length + self.wire.body_read(), ..Sent::default() };
         // As nginx: who breaks off while sending is not answered, only logged.
         if response.status == 444 || self.wire.is_cut_short() {
+            if response.status == 444 && limits.reset_timedout {
+                self.connection.descriptor.reset_on_close();
+            }
             if let Some(finish) = finish {
                 finish.finish(sent);
             }
@@ -320,7 +325,12 @@ where
             Err(broken) => {
                 match broken {
                     Broken::ClientGone => {}
-                    Broken::TimedOut => tracing::info!("client timed out"),
+                    Broken::TimedOut => {
+                        tracing::info!("client timed out");
+                        if limits.reset_timedout {
+                            self.connection.descriptor.reset_on_close();
+                        }
+                    }
                     Broken::Body(Some(error)) => tracing::error!("{error}"),
                     Broken::Body(None) => tracing::error!("the response has not the length that was announced"),
                 }
@@ -344,16 +354,5 @@ where
             && self.connection.accepted.elapsed() <= limits.keepalive_time
             && !self.wire.waits_for_continue()
             && self.wire.body_remaining().is_none_or(|rest| rest <= DRAINED)
-    }
-}
-
-/// As nginx's `keepalive_disable msie6` sees it.
-fn is_msie6(head: &RequestHead) -> bool {
-    let Some(agent) = head.fields.get("user-agent") else { return false };
-    let Some(at) = memchr::memmem::find(agent, b"MSIE ") else { return false };
-    match agent.get(at + 5..at + 7) {
-        Some(b"4." | b"5.") => true,
-        Some(b"6.") => memchr::memmem::find(&agent[at..], b"SV1").is_none(),
-        _ => false,
     }
 }

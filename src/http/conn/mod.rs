@@ -2,6 +2,7 @@
 //! frames; both stand behind one seam ([`crate::http::message`]): a stream in, requests to a [`Service`], answers out.
 //! Decides nothing about requests.
 
+mod browser;
 mod busy;
 mod close;
 mod deadline;

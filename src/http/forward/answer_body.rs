@@ -2,16 +2,20 @@
 //! come the connection goes back to its pool at once; when the client goes away, it is closed.
 
 use super::held::{Named, Ticket, WayBack};
+use super::leftovers::Leftovers;
 use super::talk::poll_read_buf;
-use crate::h1::{BodyDecoder, BodyPiece};
+use crate::h1::{BodyDecoder, BodyLength, BodyPiece, ChunkRules};
 use crate::http::message::{Body, BodyError, Source};
 use crate::http::upstreamed::Upstreamed;
 use crate::net::pool::Connection;
 use crate::plan::log::Level;
+use crate::plan::proxy::Proxy;
+use crate::words::Fields;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -39,10 +43,16 @@ pub(super) struct AnswerBody {
     pub limit_rate: u64,
     /// `proxy_buffering off`.
     pub flush_each: bool,
+    /// `proxy_pass_trailers`: whose hidden fields are left out.
+    pub trailers_by: Option<Arc<Proxy>>,
+    /// `proxy_ignore_client_abort`: who reads on when nobody wants it any more.
+    pub leftovers: Option<Leftovers>,
     gap: Option<Pin<Box<Sleep>>>,
     /// `proxy_limit_rate` makes us wait until then.
     pause: Option<Pin<Box<Sleep>>>,
     received: u64,
+    /// Bytes of it that came with the head.
+    with_head: u64,
     length: u64,
     over: bool,
     /// Pieces that came with the head.
@@ -62,12 +72,15 @@ pub(super) struct Parts {
     pub read_timeout: Duration,
     pub limit_rate: u64,
     pub flush_each: bool,
+    pub trailers_by: Option<Arc<Proxy>>,
+    pub leftovers: Option<Leftovers>,
 }
 
 impl AnswerBody {
     pub(super) fn new(parts: Parts) -> AnswerBody {
         let Parts { decoder, buffer, connection, way_back, ticket, facts, upstream, started, .. } = parts;
-        let Parts { read_timeout, limit_rate, flush_each, .. } = parts;
+        let Parts { read_timeout, limit_rate, flush_each, trailers_by, leftovers, .. } = parts;
+        let with_head = buffer.len() as u64;
         AnswerBody {
             decoder,
             buffer,
@@ -80,9 +93,12 @@ impl AnswerBody {
             read_timeout,
             limit_rate,
             flush_each,
+            trailers_by,
+            leftovers,
             gap: None,
             pause: None,
             received: 0,
+            with_head,
             length: 0,
             over: false,
             ahead: VecDeque::new(),
@@ -117,17 +133,12 @@ impl AnswerBody {
                 Ok(BodyPiece::NeedMore) | Err(_) => return Err(Box::new(self)),
             }
         }
-        Ok(match self.ahead.pop_front() {
-            None => Body::Empty,
-            Some(only) if self.ahead.is_empty() => Body::Full(only),
-            // Several chunks came with one read: they are short.
-            Some(first) => {
-                let mut all = Vec::with_capacity(usize::try_from(self.length).unwrap_or(0));
-                all.extend_from_slice(&first);
-                self.ahead.iter().for_each(|piece| all.extend_from_slice(piece));
-                Body::Full(all.into())
-            }
-        })
+        let all = self.joined_ahead();
+        if self.facts.passed_trailers.borrow().is_some() {
+            self.ahead.extend(Some(all).filter(|all| !all.is_empty()));
+            return Err(Box::new(self));
+        }
+        Ok(if all.is_empty() { Body::Empty } else { Body::Full(all) })
     }
 
     /// Whether it is known to be longer than `limit`, or has become so.
@@ -139,29 +150,81 @@ impl AnswerBody {
     }
 
     /// All has come.
-    fn end(&mut self, trailers: Option<crate::words::Fields>) {
+    fn end(&mut self, trailers: Option<Fields>) {
         self.over = true;
         if !self.buffer.is_empty() {
             self.complain(Level::Warn, "upstream sent more data than specified in \"Content-Length\" header");
         } else if let (Some(connection), Some(way_back)) = (self.connection.take(), self.way_back.take()) {
             way_back.keep(connection);
         }
-        if trailers.is_some() {
-            *self.facts.trailers.borrow_mut() = trailers;
-        }
+        self.take_trailers(trailers);
         self.give_back();
+    }
+
+    /// What is still to come, for somebody else to read; nothing is left of this one then.
+    fn rest(&mut self) -> Option<AnswerBody> {
+        let connection = self.connection.take()?;
+        let ticket = self.ticket.take()?;
+        self.over = true;
+        let nothing = BodyDecoder::new(BodyLength::Length(0), ChunkRules::RESPONSE);
+        let mut rest = AnswerBody::new(Parts {
+            decoder: std::mem::replace(&mut self.decoder, nothing),
+            buffer: std::mem::take(&mut self.buffer),
+            connection,
+            way_back: self.way_back.take(),
+            ticket,
+            facts: self.facts.clone(),
+            upstream: self.upstream.clone(),
+            started: self.started,
+            read_timeout: self.read_timeout,
+            limit_rate: self.limit_rate,
+            flush_each: false,
+            trailers_by: None,
+            leftovers: None,
+        });
+        (rest.received, rest.with_head, rest.length) = (self.received, self.with_head, self.length);
+        Some(rest)
     }
 
     /// The server is free again, and the facts are known.
     fn give_back(&mut self) {
         self.connection = None;
         self.ticket = None;
-        let (spent, received, length) = (self.started.elapsed(), self.received, self.length);
+        let (spent, received) = (self.started.elapsed(), self.received);
+        // As nginx: with its framing.
+        let length = self.with_head + received;
         self.facts.last(|fact| {
             fact.response_time = Some(spent);
             fact.bytes_received += received;
             fact.response_length = length;
         });
+    }
+
+    /// Keeps trailers where somebody wants them.
+    fn take_trailers(&self, trailers: Option<Fields>) {
+        let (Some(proxy), Some(trailers)) = (&self.trailers_by, trailers) else { return };
+        let hidden = |name: &[u8]| proxy.hide.iter().any(|hidden| name.eq_ignore_ascii_case(hidden.as_bytes()));
+        let mut passed = Fields::default();
+        for field in trailers.iter().filter(|field| !hidden(&field.name)) {
+            passed.push(field.name.clone(), field.value.clone());
+        }
+        *self.facts.passed_trailers.borrow_mut() = Some(passed).filter(|passed| !passed.is_empty());
+        *self.facts.trailers.borrow_mut() = Some(trailers);
+    }
+
+    /// The pieces that came with the head, as one.
+    fn joined_ahead(&mut self) -> Bytes {
+        match self.ahead.pop_front() {
+            None => Bytes::new(),
+            Some(only) if self.ahead.is_empty() => only,
+            // Several chunks came with one read: they are short.
+            Some(first) => {
+                let mut all = Vec::with_capacity(usize::try_from(self.length).unwrap_or(0));
+                all.extend_from_slice(&first);
+                self.ahead.drain(..).for_each(|piece| all.extend_from_slice(&piece));
+                all.into()
+            }
+        }
     }
 
     fn broken(&mut self, why: &str) -> Poll<Option<Result<Bytes, BodyError>>> {
@@ -264,8 +327,8 @@ impl Source for AnswerBody {
         }
     }
 
-    fn trailers(&mut self) -> Option<crate::words::Fields> {
-        None
+    fn trailers(&mut self) -> Option<Fields> {
+        self.facts.passed_trailers.borrow().clone()
     }
 
     fn flush_each(&self) -> bool {
@@ -275,7 +338,12 @@ impl Source for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        if !self.over {
+        if self.over {
+            return;
+        }
+        if let (Some(leftovers), Some(rest)) = (self.leftovers.take(), self.rest()) {
+            leftovers.read(rest);
+        } else {
             self.give_back();
         }
     }

@@ -47,6 +47,8 @@ pub trait Asked {
     fn settings(&self) -> &Arc<Settings>;
     /// The body; empty the second time.
     fn take_body(&mut self) -> Body;
+    /// The body was read and is in memory: `$request_body`, if anybody asks for it.
+    fn body_was_read(&mut self, pieces: &[Bytes]);
     /// Where the facts behind `$upstream_…` go.
     fn upstreamed(&self) -> &Rc<Upstreamed>;
     /// `$proxy_host` and `$proxy_port` are these, whatever the location says.
@@ -110,6 +112,14 @@ impl Asked for Exchange {
     }
     fn take_body(&mut self) -> Body {
         Exchange::take_body(self)
+    }
+    fn body_was_read(&mut self, pieces: &[Bytes]) {
+        if self.plan().and_then(|plan| plan.http.as_ref()).is_some_and(|http| http.asks.request_body) {
+            self.request_body = Some(match pieces {
+                [only] => only.clone(),
+                several => several.concat().into(),
+            });
+        }
     }
     fn upstreamed(&self) -> &Rc<Upstreamed> {
         &self.upstream

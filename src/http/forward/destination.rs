@@ -13,7 +13,6 @@ use bytes::Bytes;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Where a request goes.
 pub(super) struct Destination {
@@ -129,27 +128,7 @@ impl Forwarder {
 
 /// Servers that only this request knows; what happens to them is forgotten with it, as in nginx.
 fn transient(host: &str, addresses: Vec<UpstreamAddress>) -> Group {
-    let server = UpstreamServer {
-        name: host.into(),
-        addresses: addresses.into(),
-        host: None,
-        weight: 1,
-        max_conns: 0,
-        max_fails: 1,
-        fail_timeout: Duration::from_secs(10),
-        backup: false,
-        down: false,
-        resolve: false,
-    };
-    let upstream = Upstream {
-        name: host.into(),
-        implicit: true,
-        place: Place { file: "".into(), line: 0 },
-        servers: Box::new([server]),
-        balance: Balance::RoundRobin,
-        keepalive: None,
-        zone: None,
-    };
+    let upstream = Upstream::implicit(UpstreamServer::new(host, addresses), Place::built_in());
     Group::new(&upstream, |_, server| server.addresses.to_vec(), |_| Arc::new(Health::default()))
 }
 

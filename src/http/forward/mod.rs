@@ -10,6 +10,7 @@ mod destination;
 mod error;
 mod head;
 mod held;
+mod leftovers;
 mod request;
 mod rewrite;
 mod spool;
@@ -22,6 +23,7 @@ pub use asked::Asked;
 pub use error::{Cause, ForwardError, SoFar, Verdict};
 
 use self::answer_body::{AnswerBody, Parts};
+use self::leftovers::Leftovers;
 use self::tries::{Job, Reached};
 use self::upload::Upload;
 use super::answer::{Answer, Turn};
@@ -37,7 +39,7 @@ use crate::plan::proxy::Proxy;
 use crate::plan::upstream::{Upstream, UpstreamKeepalive};
 use crate::zone::upstreams::{Live, Upstreams};
 use bytes::Bytes;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -54,6 +56,8 @@ pub struct Forwarder {
     known: RefCell<HashMap<usize, Standing>>,
     /// Request bodies in memory beyond `client_body_buffer_size`.
     held: Rc<Cell<u64>>,
+    /// Made when it is first needed.
+    leftovers: OnceCell<Leftovers>,
 }
 
 impl std::fmt::Debug for Forwarder {
@@ -83,6 +87,7 @@ impl Forwarder {
             resolvers: Rc::default(),
             known: RefCell::default(),
             held: Rc::default(),
+            leftovers: OnceCell::new(),
         })
     }
 
@@ -162,11 +167,35 @@ impl Forwarder {
         }
     }
 
-    /// The body, read to its end or passed on as it comes.
+    /// The body, read to its end or passed on as it comes; or what `proxy_set_body` says, once the client's was read.
     async fn upload(&self, asked: &mut impl Asked, proxy: &Proxy) -> Result<Upload, ForwardError> {
-        let said = asked.fields().has("content-length");
         let length = asked.content_length();
-        let body = asked.take_body();
+        let live = !proxy.request_buffering && proxy.set_body.is_none() && proxy.pass_body;
+        let upload = match asked.take_body() {
+            body if matches!(body, Body::Empty) || length == Some(0) => {
+                let said = asked.fields().has("content-length");
+                if said {
+                    asked.body_was_read(&[]);
+                }
+                Upload::None { said }
+            }
+            body if live && (length.is_some() || proxy.http11) => return Ok(Upload::Live { body, length }),
+            body => {
+                let settings = asked.settings().clone();
+                let room = upload::Room {
+                    memory: settings.client.body_buffer,
+                    directory: &settings.client.body_temp_path,
+                    held: &self.held,
+                };
+                let upload = Upload::buffered(body, room).await?;
+                // As nginx: a body a little longer than the buffer is not worth a file.
+                let most = settings.client.body_buffer + settings.client.body_buffer / 4;
+                if let Some(pieces) = upload.pieces(most as u64) {
+                    asked.body_was_read(pieces);
+                }
+                upload
+            }
+        };
         if let Some(text) = &proxy.set_body {
             let text = asked.text(text);
             let length = text.len() as u64;
@@ -176,29 +205,10 @@ impl Forwarder {
                 Upload::Memory { pieces: vec![text], length, _held: None }
             });
         }
-        if !proxy.pass_body {
-            return Ok(Upload::None { said: false });
-        }
-        match body {
-            Body::Empty => Ok(Upload::None { said }),
-            body if length == Some(0) => {
-                drop(body);
-                Ok(Upload::None { said })
-            }
-            body if !proxy.request_buffering && (length.is_some() || proxy.http11) => Ok(Upload::Live { body, length }),
-            body => {
-                let settings = asked.settings().clone();
-                let room = upload::Room {
-                    memory: settings.client.body_buffer,
-                    directory: &settings.client.body_temp_path,
-                    held: &self.held,
-                };
-                Upload::buffered(body, room).await
-            }
-        }
+        Ok(if proxy.pass_body { upload } else { Upload::None { said: false } })
     }
 
-    fn answer(&self, asked: &mut impl Asked, proxy: &Proxy, reached: Reached) -> Result<Answer, Turn> {
+    fn answer(&self, asked: &mut impl Asked, proxy: &Arc<Proxy>, reached: Reached) -> Result<Answer, Turn> {
         let Reached { reply, connection, ticket, way_back, started, upstream, to_head } = reached;
         let facts = asked.upstreamed().clone();
         let made = head::answer(asked, proxy, &reply.head, &upstream);
@@ -229,6 +239,8 @@ impl Forwarder {
             started,
             read_timeout: proxy.read_timeout,
             limit_rate: limit_rate.unwrap_or(0),
+            trailers_by: proxy.pass_trailers.then(|| proxy.clone()),
+            leftovers: proxy.ignore_client_abort.then(|| self.leftovers.get_or_init(Leftovers::new).clone()),
             flush_each: !made.as_ref().map_or(proxy.buffering, |(_, directions)| directions.buffering),
         });
         // An answer that is not passed on is read no further; if it has come whole, its connection is kept.

@@ -1,9 +1,10 @@
 //! How are an upstream's redirects and cookies made to fit the name under which the client knows it?
-//! (`proxy_redirect`, `proxy_cookie_domain`, `proxy_cookie_path`.)
+//! (`proxy_redirect`, `proxy_cookie_domain`, `proxy_cookie_path`, `proxy_cookie_flags`.)
 
 use super::asked::Asked;
+use crate::plan::log::Level;
 use crate::plan::pattern::Pattern;
-use crate::plan::proxy::{CookieRewrite, Proxy, Redirect};
+use crate::plan::proxy::{CookieName, CookieRewrite, Proxy, Redirect};
 use crate::plan::template::Template;
 use bytes::Bytes;
 
@@ -26,7 +27,7 @@ pub(super) fn refresh(asked: &impl Asked, proxy: &Proxy, value: &Bytes) -> Optio
 
 /// A `Set-Cookie`; `None`: it stays as it is.
 pub(super) fn cookie(asked: &impl Asked, proxy: &Proxy, value: &Bytes) -> Option<Bytes> {
-    if proxy.cookie_domains.is_empty() && proxy.cookie_paths.is_empty() {
+    if proxy.cookie_domains.is_empty() && proxy.cookie_paths.is_empty() && proxy.cookie_flags.is_empty() {
         return None;
     }
     let mut attributes = attributes(value);
@@ -46,7 +47,73 @@ pub(super) fn cookie(asked: &impl Asked, proxy: &Proxy, value: &Bytes) -> Option
             changed = true;
         }
     }
+    changed |= set_flags(asked, proxy, &mut attributes);
     changed.then(|| joined(&attributes))
+}
+
+/// `proxy_cookie_flags`; tells whether there was a line for this cookie.
+fn set_flags(asked: &impl Asked, proxy: &Proxy, attributes: &mut Vec<Attribute>) -> bool {
+    let name = attributes[0].0.clone();
+    let meant = proxy.cookie_flags.iter().find(|line| match &line.cookie {
+        CookieName::Literal(text) => name.eq_ignore_ascii_case(&asked.text(text)),
+        CookieName::Pattern(pattern) => match pattern.captures(&name) {
+            Some(spans) => {
+                asked.captured(&name, spans);
+                true
+            }
+            None => false,
+        },
+    });
+    let Some(line) = meant else { return false };
+    let (mut secure, mut http_only, mut same_site) = (None, None, None);
+    for flag in &line.flags {
+        let flag = asked.text(flag);
+        match &flag.to_ascii_lowercase()[..] {
+            b"" => {}
+            b"secure" => secure = Some(true),
+            b"nosecure" => secure = Some(false),
+            b"httponly" => http_only = Some(true),
+            b"nohttponly" => http_only = Some(false),
+            b"samesite=strict" => same_site = Some(Some("Strict")),
+            b"samesite=lax" => same_site = Some(Some("Lax")),
+            b"samesite=none" => same_site = Some(Some("None")),
+            b"nosamesite" => same_site = Some(None),
+            _ => {
+                let text = format!("invalid proxy_cookie_flags flag \"{}\"", String::from_utf8_lossy(&flag));
+                asked.note(Level::Error, &text);
+            }
+        }
+    }
+    set_flag(attributes, "Secure", secure);
+    set_flag(attributes, "HttpOnly", http_only);
+    let Some(same_site) = same_site else { return true };
+    let value = same_site.map(|value| Bytes::from_static(value.as_bytes()));
+    let is_same_site = |(name, _): &Attribute| name.eq_ignore_ascii_case(b"samesite");
+    match value {
+        None => retain_behind_first(attributes, |attribute| !is_same_site(attribute)),
+        Some(value) => match attributes.iter_mut().skip(1).find(|attribute| is_same_site(attribute)) {
+            Some(attribute) => *attribute = (Bytes::from_static(b"SameSite"), Some(value)),
+            None => attributes.push((Bytes::from_static(b"SameSite"), Some(value))),
+        },
+    }
+    true
+}
+
+fn set_flag(attributes: &mut Vec<Attribute>, flag: &'static str, on: Option<bool>) {
+    let is = |(name, _): &Attribute| name.eq_ignore_ascii_case(flag.as_bytes());
+    match on {
+        Some(true) if !attributes.iter().skip(1).any(is) => {
+            attributes.push((Bytes::from_static(flag.as_bytes()), None));
+        }
+        Some(false) => retain_behind_first(attributes, |attribute| !is(attribute)),
+        _ => {}
+    }
+}
+
+/// Leaves the cookie itself alone.
+fn retain_behind_first(attributes: &mut Vec<Attribute>, keep: impl Fn(&Attribute) -> bool) {
+    let mut first = true;
+    attributes.retain(|attribute| std::mem::take(&mut first) || keep(attribute));
 }
 
 /// The whole domain, caseless; a leading dot of the cookie stays.

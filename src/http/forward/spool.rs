@@ -4,6 +4,7 @@
 
 use super::answer_body::AnswerBody;
 use crate::http::message::{BodyError, Source};
+use crate::words::Fields;
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -78,6 +79,7 @@ struct Waiting {
     taken: u64,
     put: u64,
     end: Option<Option<BodyError>>,
+    trailers: Option<Fields>,
     client: Option<Waker>,
     reader: Option<Waker>,
 }
@@ -155,6 +157,13 @@ impl Source for Buffered {
             Buffered::Spooled(spool) => spool.poll_chunk(cx),
         }
     }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        match self {
+            Buffered::Direct(body, _) => body.as_mut()?.trailers(),
+            Buffered::Spooled(spool) => spool.trailers(),
+        }
+    }
 }
 
 /// Reads `source` in a task of its own; what it hands out waits here for the client.
@@ -173,6 +182,7 @@ impl Spool {
             taken: 0,
             put: 0,
             end: None,
+            trailers: None,
             client: None,
             reader: None,
         }));
@@ -193,7 +203,10 @@ async fn read(mut source: impl Source, room: Room, waiting: Rc<RefCell<Waiting>>
                 }
             }
             Some(Err(error)) => waiting.end = Some(Some(error)),
-            None => waiting.end = Some(None),
+            None => {
+                waiting.trailers = source.trailers();
+                waiting.end = Some(None);
+            }
         }
         if let Some(client) = waiting.client.take() {
             client.wake();
@@ -246,6 +259,10 @@ impl Source for Spool {
                 }
             },
         }
+    }
+
+    fn trailers(&mut self) -> Option<Fields> {
+        self.waiting.borrow_mut().trailers.take()
     }
 }
 

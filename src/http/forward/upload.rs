@@ -108,6 +108,14 @@ impl Upload {
         })
     }
 
+    /// What of it is in memory, if it is not longer than `most`.
+    pub(super) fn pieces(&self, most: u64) -> Option<&[Bytes]> {
+        match self {
+            Upload::Memory { pieces, length, .. } if *length <= most => Some(pieces),
+            _ => None,
+        }
+    }
+
     /// Whether it could not be sent a second time.
     pub(super) fn is_live(&self) -> bool {
         matches!(self, Upload::Live { .. })

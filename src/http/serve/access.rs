@@ -12,8 +12,17 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Checks who asks. `Err`: 401, 403, or 500.
+/// Checks who asks. `Err`: 401, 403, or 500. A 401 waits as `auth_delay` says, so that passwords cannot be tried fast.
 pub(super) async fn check(exchange: &mut Exchange) -> Result<(), Turn> {
+    let checked = judge(exchange).await;
+    let delay = exchange.settings().access.delay;
+    if checked == Err(Turn::Status(401)) && !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    checked
+}
+
+async fn judge(exchange: &mut Exchange) -> Result<(), Turn> {
     let settings = exchange.settings().clone();
     let access = &settings.access;
     if access.rules.is_empty() && access.basic.is_none() {
@@ -76,7 +85,8 @@ async fn authorize(exchange: &mut Exchange, basic: &AuthBasic) -> Option<Result<
         }
         None => {
             exchange.note(Level::Crit, format_args!("password of user \"{shown}\" is kept in an unknown form"));
-            Some(Err(Turn::Status(500)))
+            // As crypt(3): a form that nobody knows is nobody's password.
+            Some(ask(exchange, &realm))
         }
     }
 }

@@ -5,6 +5,7 @@ mod access;
 mod autoindex;
 mod choose;
 mod content;
+mod des_crypt;
 mod files;
 mod filters;
 mod gzip;

@@ -24,6 +24,7 @@ pub(super) fn prepare(exchange: &Exchange, body: Body, length: Option<u64>) -> (
     }
     let trailers = trailers(exchange);
     if !trailers.is_empty() && exchange.head.version >= Version::Http11 && client.chunked {
+        *exchange.shown.trailers.borrow_mut() = Some(trailers.clone());
         body = Body::Stream(Box::new(Trailed { inner: body, fields: Some(trailers) }));
         length = None;
     }
@@ -65,7 +66,10 @@ impl Source for Trailed {
     }
 
     fn trailers(&mut self) -> Option<Fields> {
-        self.fields.take()
+        let (theirs, ours) = (self.inner.trailers(), self.fields.take()?);
+        let mut all = theirs.unwrap_or_default();
+        ours.iter().for_each(|field| all.push(field.name.clone(), field.value.clone()));
+        Some(all)
     }
 
     fn flush_each(&self) -> bool {

@@ -1,11 +1,14 @@
 //! Is this the password? The forms of nginx's `auth_basic_user_file`: `{PLAIN}`, `{SHA}`, `{SSHA}`, `$apr1$`, and of
-//! crypt(3) `$1$`, `$5$`, `$6$` and bcrypt. Slow forms are computed off the worker, so that other requests go on.
+//! crypt(3) `$1$`, `$5$`, `$6$`, bcrypt, yescrypt and the old DES. Slow forms are computed off the worker, so that other
+//! requests go on.
 
+use super::des_crypt::{self, DIGITS};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
+use yescrypt::{PasswordVerifier, Yescrypt};
 use zeroize::Zeroizing;
 
 /// Whether `password` gives `hash`; `None`: the hash is of no known form.
@@ -58,7 +61,15 @@ fn by_rounds(password: &[u8], hash: &str) -> Option<bool> {
     if ["$2a$", "$2b$", "$2y$", "$2x$"].iter().any(|prefix| hash.starts_with(prefix)) {
         return bcrypt::verify(password, hash).ok();
     }
-    None
+    if hash.starts_with("$y$") {
+        return match Yescrypt::default().verify_password(password, hash) {
+            Ok(()) => Some(true),
+            Err(yescrypt::password_hash::Error::PasswordInvalid) => Some(false),
+            Err(_) => None,
+        };
+    }
+    let found = (hash.len() == 13).then(|| des_crypt::crypt(password, hash.as_bytes())).flatten()?;
+    Some(same(found.as_bytes(), hash.as_bytes()))
 }
 
 /// Rounds, salt and sum of `[rounds=N$]salt$sum`.
@@ -107,7 +118,6 @@ fn md5_crypt(password: &[u8], salt: &[u8], magic: &[u8]) -> String {
 
 /// crypt(3)'s own base64: six bits at a time, least first, in its own order of bytes.
 fn encode(state: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut out = String::with_capacity(22);
     let mut push = |mut bits: u32, count: usize| {
         for _ in 0..count {
@@ -129,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_form_takes_its_password_and_no_other() {
-        // Made with `openssl passwd` and `htpasswd`.
+        // Made with `openssl passwd`, `htpasswd` and crypt(3).
         let table = [
             "{PLAIN}secret",
             "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
@@ -138,6 +148,8 @@ mod tests {
             "$1$saltsalt$9xy1btjgzLYfb7hivXtC//",
             "$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA",
             "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1",
+            "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$GmcwIgvdUC9qLWcKCi6gklUa1dM3ziD43YxYNURLKy0",
+            "abNANd1rDfiNc",
         ];
         for hash in table {
             assert_eq!(verify(b"secret", hash.as_bytes()).await, Some(true), "{hash}");
@@ -146,7 +158,7 @@ mod tests {
         let bcrypt = bcrypt::hash_with_salt("secret", 4, *b"0123456789abcdef").unwrap().to_string();
         assert_eq!(verify(b"secret", bcrypt.as_bytes()).await, Some(true));
         assert_eq!(verify(b"", bcrypt.as_bytes()).await, Some(false));
-        for unknown in ["", "secret", "$9$x$y", "{SSHA}!", "$apr1$only", "$6$"] {
+        for unknown in ["", "secret", "$9$x$y", "{SSHA}!", "$apr1$only", "$6$", "$y$", "$y$j9T$x", "!!NANd1rDfiNc"] {
             assert_ne!(verify(b"secret", unknown.as_bytes()).await, Some(true), "{unknown}");
         }
     }

@@ -148,6 +148,7 @@ impl Asked for Fake {
     fn take_body(&mut self) -> Body {
         std::mem::take(&mut self.body)
     }
+    fn body_was_read(&mut self, _: &[Bytes]) {}
     fn upstreamed(&self) -> &Rc<Upstreamed> {
         &self.facts
     }

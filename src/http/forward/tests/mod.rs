@@ -10,7 +10,7 @@ use crate::clock::Dice;
 use crate::http::answer::{Answer, Turn};
 use crate::http::message::{Body, BodyError};
 use crate::net::dial::UpstreamTlsConfigs;
-use crate::plan::proxy::{NextUpstream, Proxy, ProxyTo};
+use crate::plan::proxy::{Proxy, ProxyTo};
 use crate::plan::template::Template;
 use crate::plan::tls::UpstreamTls;
 use crate::plan::upstream::{Balance, Upstream, UpstreamAddress, UpstreamKeepalive, UpstreamServer};
@@ -167,44 +167,13 @@ pub(super) fn kept(addresses: &[SocketAddr]) -> Upstream {
 pub(super) fn proxy(upstream: Upstream) -> Proxy {
     let second = Duration::from_secs(1);
     Proxy {
-        to: ProxyTo::Upstream(Arc::new(upstream)),
-        tls: None,
-        uri: None,
-        replaced: 0,
-        host: "app".into(),
-        port: "80".into(),
-        method: None,
         http11: true,
         set_headers: Box::new([("Host".into(), Template::literal("app")), ("Connection".into(), Template::default())]),
-        pass_headers: true,
-        pass_body: true,
-        set_body: None,
-        hide: ["date", "server", "x-pad", "x-accel-expires", "x-accel-redirect", "x-accel-limit-rate"]
-            .into_iter()
-            .chain(["x-accel-buffering", "x-accel-charset"])
-            .map(Box::from)
-            .collect(),
-        ignore: Box::new([]),
-        redirects: Box::new([]),
-        cookie_domains: Box::new([]),
-        cookie_paths: Box::new([]),
         connect_timeout: second,
         send_timeout: second,
         read_timeout: second,
-        buffering: true,
-        request_buffering: true,
-        buffer_size: 4096,
-        buffers: (8, 4096),
-        busy_buffers: 8192,
-        max_temp_file: 1 << 30,
         temp_path: std::env::temp_dir(),
-        limit_rate: Template::default(),
-        next: NextUpstream::default(),
-        intercept_errors: false,
-        ignore_client_abort: false,
-        force_ranges: false,
-        socket_keepalive: false,
-        bind: None,
+        ..Proxy::to(ProxyTo::Upstream(Arc::new(upstream)), "app")
     }
 }
 
