@@ -341,10 +341,9 @@ impl Drop for AnswerBody {
         if self.over {
             return;
         }
-        if let (Some(leftovers), Some(rest)) = (self.leftovers.take(), self.rest()) {
-            leftovers.read(rest);
-        } else {
-            self.give_back();
+        match self.leftovers.take().and_then(|leftovers| Some((leftovers, self.rest()?))) {
+            Some((leftovers, rest)) => leftovers.read(rest),
+            None => self.give_back(),
         }
     }
 }
