@@ -69,7 +69,7 @@ fn valid_referers_are_told_from_others() {
 
 fn echo(request: &Received) -> Reply {
     let seen = request.header("x-body").unwrap_or("-").to_owned();
-    Reply::with(200, &["Content-Type: text/plain"], &format!("{seen}|{}", String::from_utf8_lossy(&request.body)))
+    Reply::with(200, &["Content-Type: text/plain"], format!("{seen}|{}", String::from_utf8_lossy(&request.body)))
 }
 
 #[test]
