@@ -25,7 +25,8 @@ pub fn pin_self() {
     let _ = Command::new("taskset").args(["-apc", &last.to_string(), &pid]).stdout(Stdio::null()).status();
 }
 
-/// semper, nginx, and HAProxy if it is installed.
+/// semper, nginx, and HAProxy if it is installed. `SEMPER_BINARY` measures another build of semper, and `SEMPER_BEFORE`
+/// one more beside it, in the same rounds.
 pub fn all(wishes: &Wishes) -> Vec<Peer> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let nginx = std::env::var_os("SEMPER_NGINX").map(PathBuf::from).unwrap_or_else(|| {
@@ -34,8 +35,14 @@ pub fn all(wishes: &Wishes) -> Vec<Peer> {
     });
     let mut peers = vec![
         Peer { name: "nginx", binary: nginx },
-        Peer { name: "semper", binary: env!("CARGO_BIN_EXE_semper").into() },
+        Peer {
+            name: "semper",
+            binary: std::env::var_os("SEMPER_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_semper").into()).into(),
+        },
     ];
+    if let Some(binary) = std::env::var_os("SEMPER_BEFORE") {
+        peers.push(Peer { name: "before", binary: binary.into() });
+    }
     if Path::new("/usr/sbin/haproxy").exists() {
         peers.push(Peer { name: "haproxy", binary: "/usr/sbin/haproxy".into() });
     }

@@ -27,6 +27,8 @@ use crate::words::SecretRef;
 /// Attempts to sign one request anew because the nonce was refused (RFC 8555 6.5).
 const NONCES: usize = 5;
 
+mod upkeep;
+
 /// Our account at one authority.
 #[derive(Clone)]
 pub struct Account {
@@ -58,15 +60,24 @@ impl Registry {
             return Ok(account.clone());
         }
         let key = self.key()?;
-        let record = Record::Account(self.name.clone());
-        let stored = self.around.shelf.load(&record).map_err(local)?;
-        let stored = stored.as_deref().and_then(|text| journal::Account::read(text));
-        let fits = |account: &journal::Account| {
-            account.authority == *self.server.directory && account.thumbprint == key.thumbprint()
+        let Some((stored, next)) = self.stored(&key)? else {
+            let url = self.register(&key).await?;
+            return Ok(known.insert(Account { url, key: key.private().clone() }).clone());
         };
-        let url = match stored.filter(fits) {
-            Some(account) => account.url,
-            None => self.register(&key).await?,
+        let (url, key) = match next {
+            // A change of key has begun, and nobody knows whether the authority heard of it.
+            Some(next) if stored.thumbprint != next.thumbprint() => match self.change(&key, &next, &stored).await {
+                Ok(()) => (stored.url, next),
+                Err(why) => {
+                    tracing::warn!("the account at {} keeps its key for now: {why}", self.name);
+                    (stored.url, key)
+                }
+            },
+            Some(next) => (stored.url, next),
+            None => {
+                self.tell_contacts(&key, &stored).await;
+                (stored.url, key)
+            }
         };
         Ok(known.insert(Account { url, key: key.private().clone() }).clone())
     }
@@ -116,7 +127,8 @@ impl Registry {
     async fn register(&self, key: &AccountKey) -> Result<String, Failure> {
         let directory = self.transport.directory().await.map_err(|fault| of_fault(&fault))?;
         let payload = self.payload(key, &directory)?;
-        let response = self.post(key, &directory, &payload).await?;
+        let target = &directory.new_account;
+        let response = self.post(&directory, target, |nonce| key.new_account(target, nonce, &payload)).await?;
         let url = response.headers().get(header::LOCATION).and_then(|url| url.to_str().ok());
         let url = url.ok_or_else(|| account("the authority gave no account URL"))?.to_owned();
         let kept = journal::Account {
@@ -154,18 +166,23 @@ impl Registry {
         Ok(payload)
     }
 
-    async fn post(&self, key: &AccountKey, directory: &Directory, payload: &Value) -> Result<Response<Bytes>, Failure> {
+    /// Posts to `target` what `sign` makes of a nonce.
+    async fn post(
+        &self,
+        directory: &Directory,
+        target: &str,
+        sign: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Response<Bytes>, Failure> {
         let mut nonce = None;
         for _ in 0..NONCES {
             let fresh = match nonce.take() {
                 Some(nonce) => nonce,
                 None => self.nonce(directory).await?,
             };
-            let body = key.new_account(&directory.new_account, &fresh, payload);
-            let body = body.ok_or_else(|| account("the request cannot be signed"))?;
+            let body = sign(&fresh).ok_or_else(|| account("the request cannot be signed"))?;
             let mut request = Request::new(Bytes::from(body));
             *request.method_mut() = Method::POST;
-            *request.uri_mut() = url(&directory.new_account)?;
+            *request.uri_mut() = url(target)?;
             request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jose+json"));
             let answer = self.transport.send(request).await.and_then(|response| self.transport.success(response));
             let response = answer.map_err(|fault| match of_fault(&fault) {

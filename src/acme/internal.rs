@@ -1,21 +1,26 @@
-//! How does the built-in authority issue? With a root of its own, kept on the shelf, at once, asking nobody and bound by
-//! no limit. Calls block for the time of a signature and a write.
+//! How does the built-in authority issue? With a root and an intermediate of its own, kept on the shelf, at once, asking
+//! nobody and bound by no limit. Calls block for the time of a signature and a write.
+//!
+//! The intermediate signs certificates; the root signs intermediates. Both are renewed with a third of their life left.
+//! A new root is signed by the one before it as well, so that whoever trusts either of them trusts what is issued, until
+//! the old one ends: its key is thrown away with that signature.
+
+mod lineage;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
-use time::OffsetDateTime;
-use zeroize::Zeroizing;
+use rcgen::{ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 
+pub use self::lineage::trusted;
+use self::lineage::{Signer, moment};
 use super::keys;
 use crate::cert::bundle::{Bundle, Origin, PrivateKey};
 use crate::cert::failure::Failure;
-use crate::cert::inspect::Leaf;
 use crate::cert::journal::{Record, Shelf};
 use crate::clock::{Clock, UnixTime};
 use crate::plan::acme::InternalAuthority;
-use crate::plan::certificate::{CertSpec, KeyKind};
+use crate::plan::certificate::CertSpec;
 
 /// The built-in authority behind one issuer.
 pub struct BuiltIn {
@@ -23,34 +28,35 @@ pub struct BuiltIn {
     settings: InternalAuthority,
     shelf: Arc<dyn Shelf>,
     clock: Arc<dyn Clock>,
-    root: Mutex<Option<Root>>,
+    signers: Mutex<Option<Signers>>,
 }
 
+/// The root, and the intermediate that it signed.
 #[derive(Clone)]
-struct Root {
-    certificate: String,
-    key: PrivateKey,
-    not_after: UnixTime,
+struct Signers {
+    root: Signer,
+    intermediate: Signer,
 }
 
 impl BuiltIn {
     /// Nothing is made or read yet.
     pub fn new(name: &str, settings: InternalAuthority, shelf: Arc<dyn Shelf>, clock: Arc<dyn Clock>) -> BuiltIn {
-        BuiltIn { name: name.to_owned(), settings, shelf, clock, root: Mutex::default() }
+        BuiltIn { name: name.to_owned(), settings, shelf, clock, signers: Mutex::default() }
     }
 
-    /// The certificate of the root in PEM, for clients to trust.
-    pub fn root_certificate(&self) -> Result<String, Failure> {
-        self.root().map(|root| root.certificate)
+    /// The certificates that clients should trust, in PEM: the root, and the one before it while that is in force.
+    pub fn root_certificates(&self) -> Result<String, Failure> {
+        self.signers().map(|signers| signers.root.trusted(self.clock.now()))
     }
 
     /// A new certificate with a new key, as generation `epoch`.
     pub fn issue(&self, spec: &CertSpec, epoch: u64) -> Result<Bundle, Failure> {
         let now = self.clock.now();
-        let root = self.root()?;
+        let signers = self.signers()?;
         let key = keys::generate(spec.key).map_err(local)?;
+        let leaf = self.sign(spec, &key, &signers.intermediate, now).map_err(local)?;
         // The root stands in the chain too, so that it leads on for everybody who looks.
-        let chain = self.sign(spec, &key, &root, now).map_err(local)? + &root.certificate;
+        let chain = leaf + &signers.intermediate.pem() + &signers.root.chain(now);
         let origin = Origin {
             id: spec.id.clone(),
             epoch,
@@ -62,85 +68,64 @@ impl BuiltIn {
             .map_err(|error| Failure::BadCertificate { detail: error.to_string() })
     }
 
-    fn sign(&self, spec: &CertSpec, key: &PrivateKey, root: &Root, now: UnixTime) -> Result<String, rcgen::Error> {
+    fn sign(&self, spec: &CertSpec, key: &PrivateKey, signer: &Signer, now: UnixTime) -> Result<String, rcgen::Error> {
         let life = self.settings.leaf_lifetime;
         let pair = KeyPair::try_from(&key.der())?;
-        let root_pair = KeyPair::try_from(&root.key.der())?;
-        let issuer = rcgen::Issuer::from_ca_cert_pem(&root.certificate, root_pair)?;
         let mut params = keys::parameters(&spec.identifiers)?;
         // A little into the past, for clients whose clock is behind; never so much that a short life loses by it.
         params.not_before = moment(now - (life / 10).min(Duration::from_secs(60)));
-        params.not_after = moment((now + life).min(root.not_after));
+        params.not_after = moment((now + life).min(signer.not_after()));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        Ok(params.signed_by(&pair, &issuer)?.pem())
+        Ok(params.signed_by(&pair, &signer.issuer()?)?.pem())
     }
 
-    /// The root: from memory, from the shelf, or a new one if there is none that outlives a leaf. Kept before use.
-    fn root(&self) -> Result<Root, Failure> {
-        let mut slot = self.root.lock().unwrap_or_else(PoisonError::into_inner);
-        let needed = self.clock.now() + self.settings.leaf_lifetime.min(self.settings.root_lifetime / 2);
-        let good = |root: &Root| root.not_after >= needed;
-        if let Some(root) = slot.as_ref().filter(|root| good(root)) {
+    /// Root and intermediate: from memory, from the shelf, or new ones. Kept before use.
+    fn signers(&self) -> Result<Signers, Failure> {
+        let mut slot = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let leaf = self.settings.leaf_lifetime;
+        if let Some(known) =
+            slot.as_ref().filter(|known| known.root.lasts(now, leaf) && known.intermediate.lasts(now, leaf))
+        {
+            return Ok(known.clone());
+        }
+        let root = self.root(now)?;
+        let intermediate = self.intermediate(&root, now)?;
+        Ok(slot.insert(Signers { root, intermediate }).clone())
+    }
+
+    fn root(&self, now: UnixTime) -> Result<Signer, Failure> {
+        let record = Record::Authority(self.name.clone());
+        let stored = self.shelf.load(&record).map_err(local)?.and_then(|text| Signer::read(&text));
+        if let Some(root) = stored.as_ref().filter(|root| root.lasts(now, self.settings.leaf_lifetime)) {
             return Ok(root.clone());
         }
-        let record = Record::Authority(self.name.clone());
-        let stored = self.shelf.load(&record).map_err(local)?;
-        let root = match stored.as_deref().and_then(|text| Root::read(text)).filter(good) {
-            Some(root) => root,
-            None => {
-                let root = self.new_root().map_err(local)?;
-                self.shelf.save(&record, root.text().as_bytes()).map_err(local)?;
-                root
-            }
-        };
-        *slot = Some(root.clone());
+        let before = stored.filter(|root| now < root.not_after());
+        let root = Signer::root(&self.name, self.settings.root_lifetime, before.as_ref(), now).map_err(local)?;
+        self.shelf.save(&record, root.text().as_bytes()).map_err(local)?;
+        tracing::info!(
+            level = "notice",
+            "acme_issuer {}: a new root of the built-in authority, valid until {}; `semper ca root` shows it",
+            self.name,
+            root.not_after()
+        );
         Ok(root)
     }
 
-    fn new_root(&self) -> Result<Root, rcgen::Error> {
-        let now = self.clock.now();
-        let key = keys::generate(KeyKind::EcdsaP256)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        // The moment in the name keeps an older root of the same issuer apart from this one.
-        params.distinguished_name.push(DnType::CommonName, format!("semper {} {}", self.name, now.seconds()));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.not_before = moment(now - Duration::from_secs(60));
-        params.not_after = moment(now + self.settings.root_lifetime);
-        let certificate = params.self_signed(&KeyPair::try_from(&key.der())?)?;
-        let not_after = UnixTime::from_seconds(params.not_after.unix_timestamp());
-        Ok(Root { certificate: certificate.pem(), key, not_after })
+    fn intermediate(&self, root: &Signer, now: UnixTime) -> Result<Signer, Failure> {
+        let record = Record::Intermediate(self.name.clone());
+        let stored = self.shelf.load(&record).map_err(local)?.and_then(|text| Signer::read(&text));
+        let good = |signer: &Signer| signer.is_signed_by(root) && signer.lasts(now, self.settings.leaf_lifetime);
+        if let Some(signer) = stored.filter(good) {
+            return Ok(signer);
+        }
+        let life = (self.settings.root_lifetime / 10).max(self.settings.leaf_lifetime * 3);
+        let signer = Signer::intermediate(&self.name, life, root, now).map_err(local)?;
+        self.shelf.save(&record, signer.text().as_bytes()).map_err(local)?;
+        Ok(signer)
     }
-}
-
-impl Root {
-    fn text(&self) -> Zeroizing<String> {
-        let key = self.key.to_pem();
-        let mut text = Zeroizing::new(String::with_capacity(key.len() + self.certificate.len() + 1));
-        text.push_str(&key);
-        text.push_str(&self.certificate.replace("\r\n", "\n"));
-        text
-    }
-
-    fn read(text: &[u8]) -> Option<Root> {
-        use rustls_pki_types::pem::PemObject;
-        let key = PrivateKey::from_pem(text).ok()?;
-        let der = rustls_pki_types::CertificateDer::from_pem_slice(text).ok()?;
-        let leaf = Leaf::read(&der).ok()?;
-        let begin = text.windows(27).position(|w| w == b"-----BEGIN CERTIFICATE-----")?;
-        let certificate = std::str::from_utf8(&text[begin..]).ok()?.to_owned();
-        (key.public_key() == Ok(leaf.key_fingerprint) && leaf.is_authority).then_some(())?;
-        Some(Root { certificate, key, not_after: leaf.not_after })
-    }
-}
-
-/// Certificates count whole seconds, up to the year 9999 (RFC 5280 4.1.2.5).
-fn moment(at: UnixTime) -> OffsetDateTime {
-    const LAST: i64 = 253_402_300_799;
-    OffsetDateTime::from_unix_timestamp(at.seconds().clamp(0, LAST)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 fn local(error: impl std::fmt::Display) -> Failure {
@@ -149,22 +134,27 @@ fn local(error: impl std::fmt::Display) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::cert::journal::ShelfError;
     use crate::clock::VirtualClock;
-    use crate::plan::certificate::CertId;
+    use crate::plan::certificate::{CertId, KeyKind};
     use crate::words::Place;
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    use zeroize::Zeroizing;
 
-    /// A shelf of one record.
+    /// A shelf of records alone.
     #[derive(Default)]
-    struct One(Mutex<Option<Vec<u8>>>);
+    struct Records(Mutex<HashMap<Record, Vec<u8>>>);
 
-    impl Shelf for One {
-        fn load(&self, _: &Record) -> Result<Option<Zeroizing<Vec<u8>>>, ShelfError> {
-            Ok(self.0.lock().unwrap().clone().map(Zeroizing::new))
+    impl Shelf for Records {
+        fn load(&self, record: &Record) -> Result<Option<Zeroizing<Vec<u8>>>, ShelfError> {
+            Ok(self.0.lock().unwrap().get(record).cloned().map(Zeroizing::new))
         }
-        fn save(&self, _: &Record, content: &[u8]) -> Result<(), ShelfError> {
-            *self.0.lock().unwrap() = Some(content.to_vec());
+        fn save(&self, record: &Record, content: &[u8]) -> Result<(), ShelfError> {
+            self.0.lock().unwrap().insert(record.clone(), content.to_vec());
             Ok(())
         }
         fn remove(&self, _: &Record) -> Result<(), ShelfError> {
@@ -178,7 +168,7 @@ mod tests {
         }
     }
 
-    fn authority(seconds: u64, shelf: Arc<One>, clock: Arc<VirtualClock>) -> BuiltIn {
+    fn authority(seconds: u64, shelf: Arc<Records>, clock: Arc<VirtualClock>) -> BuiltIn {
         let leaf_lifetime = Duration::from_secs(seconds);
         let settings = InternalAuthority { leaf_lifetime, ..InternalAuthority::default() };
         BuiltIn::new("inner", settings, shelf, clock)
@@ -189,6 +179,21 @@ mod tests {
         CertSpec::new("inner", names, KeyKind::EcdsaP256, Place::built_in())
     }
 
+    /// Whether a client that trusts `root` alone takes what `bundle` shows.
+    fn is_trusted(bundle: &Bundle, root: &CertificateDer<'_>, now: UnixTime) -> bool {
+        let anchor = webpki::anchor_from_trusted_cert(root).unwrap();
+        let leaf = webpki::EndEntityCert::try_from(&bundle.chain[0]).unwrap();
+        let now = rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(now.seconds() as u64));
+        let usage = webpki::KeyUsage::server_auth();
+        leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &[anchor], &bundle.chain[1..], now, usage, None, None)
+            .is_ok()
+    }
+
+    fn roots(authority: &BuiltIn) -> Vec<CertificateDer<'static>> {
+        let text = authority.root_certificates().unwrap();
+        CertificateDer::pem_slice_iter(text.as_bytes()).map(Result::unwrap).collect()
+    }
+
     #[test]
     fn it_issues_down_to_seconds_and_the_chain_verifies() {
         let clock = Arc::new(VirtualClock::default());
@@ -197,40 +202,61 @@ mod tests {
         let bundle = authority.issue(&spec(), 3).unwrap();
         assert_eq!(bundle.leaf.not_after, clock.now() + Duration::from_secs(60));
         assert!(spec().identifiers.iter().all(|name| bundle.leaf.covers(name)));
-        let root = authority.root_certificate().unwrap();
-        let root =
-            <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(root.as_bytes())
-                .unwrap();
-        let anchor = webpki::anchor_from_trusted_cert(&root).unwrap();
-        let leaf = webpki::EndEntityCert::try_from(&bundle.chain[0]).unwrap();
-        leaf.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            &[anchor],
-            &[],
-            rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_030)),
-            webpki::KeyUsage::server_auth(),
-            None,
-            None,
-        )
-        .unwrap();
+        assert_eq!((bundle.chain.len(), roots(&authority).len()), (3, 1));
+        assert!(is_trusted(&bundle, &roots(&authority)[0], clock.now()));
     }
 
     #[test]
-    fn the_root_outlives_restarts_and_is_replaced_before_it_ends() {
-        let (clock, shelf) = (Arc::new(VirtualClock::default()), Arc::new(One::default()));
-        let first = authority(60, shelf.clone(), clock.clone()).root_certificate().unwrap();
-        let again = authority(60, shelf.clone(), clock.clone()).root_certificate().unwrap();
-        assert_eq!(first, again);
-        clock.set(UnixTime::from_seconds(3650 * 86_400 - 30));
-        let later = authority(60, shelf, clock);
-        assert_ne!(later.root_certificate().unwrap(), first);
-        assert!(later.issue(&spec(), 1).unwrap().leaf.left(UnixTime::from_seconds(3650 * 86_400)) > Duration::ZERO);
+    fn root_and_intermediate_outlive_restarts() {
+        let (clock, shelf) = (Arc::new(VirtualClock::default()), Arc::new(Records::default()));
+        let (one, other) = (authority(60, shelf.clone(), clock.clone()), authority(60, shelf, clock));
+        let (first, again) = (one.issue(&spec(), 1).unwrap(), other.issue(&spec(), 1).unwrap());
+        assert_eq!(first.chain[1..], again.chain[1..]);
+    }
+
+    #[test]
+    fn through_thirty_years_both_old_and_new_roots_are_enough_for_a_client() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let clock = Arc::new(VirtualClock::default());
+        clock.set(UnixTime::from_seconds(1_800_000_000));
+        let authority = authority(7 * 86_400, Arc::default(), clock.clone());
+        let (mut known, mut intermediates) = (Vec::new(), std::collections::HashSet::new());
+        for _ in 0..30 * 12 {
+            let now = clock.now();
+            let bundle = authority.issue(&spec(), 1).unwrap();
+            intermediates.insert(bundle.chain[1].to_vec());
+            for root in roots(&authority) {
+                assert!(is_trusted(&bundle, &root, now), "at {now}");
+                if !known.contains(&root) {
+                    known.push(root);
+                }
+            }
+            assert_eq!(bundle.leaf.not_after, now + DAY * 7);
+            clock.set(now + DAY * 30);
+        }
+        assert!((4..7).contains(&known.len()), "{} roots", known.len());
+        assert!((40..60).contains(&intermediates.len()), "{} intermediates", intermediates.len());
+    }
+
+    #[test]
+    fn a_new_root_is_trusted_by_whoever_knows_the_old_one_only() {
+        let (clock, shelf) = (Arc::new(VirtualClock::default()), Arc::new(Records::default()));
+        clock.set(UnixTime::from_seconds(1_800_000_000));
+        let authority = authority(60, shelf, clock.clone());
+        let old = roots(&authority).remove(0);
+        clock.set(clock.now() + Duration::from_secs(2600 * 86_400));
+        let bundle = authority.issue(&spec(), 2).unwrap();
+        assert_eq!(roots(&authority).len(), 2);
+        assert!(roots(&authority).iter().all(|root| is_trusted(&bundle, root, clock.now())));
+        assert_eq!(roots(&authority)[1], old);
     }
 
     #[test]
     fn a_damaged_root_is_replaced() {
-        let shelf = Arc::new(One(Mutex::new(Some(b"-----BEGIN nothing".to_vec()))));
-        let authority = authority(60, shelf, Arc::new(VirtualClock::default()));
-        authority.issue(&spec(), 1).unwrap();
+        let shelf = Arc::new(Records::default());
+        for record in [Record::Authority("inner".into()), Record::Intermediate("inner".into())] {
+            shelf.save(&record, b"-----BEGIN nothing").unwrap();
+        }
+        authority(60, shelf, Arc::new(VirtualClock::default())).issue(&spec(), 1).unwrap();
     }
 }

@@ -11,6 +11,7 @@ mod keys;
 mod order;
 mod proxy;
 mod renewal;
+mod steps;
 pub mod transport;
 mod trust;
 mod verdict;
@@ -19,10 +20,11 @@ mod wire;
 use std::io;
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use crate::cert::ari::RenewalInfo;
-use crate::cert::bundle::Bundle;
+use crate::cert::bundle::{Bundle, PrivateKey};
 use crate::cert::failure::Failure;
 use crate::cert::journal::Shelf;
 use crate::cert::stage::{Attempt, Effect, Event};
@@ -49,6 +51,45 @@ pub struct Around {
     pub secrets: Arc<dyn Secrets>,
     /// The civil clock.
     pub clock: Arc<dyn Clock>,
+}
+
+/// A certificate that shall be revoked, with its key: authorities take the word of either account or key.
+#[derive(Clone, Debug)]
+pub struct Doomed {
+    /// The leaf, DER.
+    pub leaf: CertificateDer<'static>,
+    /// Its key.
+    pub key: PrivateKey,
+}
+
+/// Why a certificate is revoked (RFC 5280 5.3.1, those that an owner may say).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reason {
+    /// No reason is given.
+    #[default]
+    Unspecified,
+    /// Others may know the key.
+    KeyCompromise,
+    /// The owner's name or the like has changed.
+    AffiliationChanged,
+    /// Another certificate has taken its place.
+    Superseded,
+    /// The names are no longer served.
+    CessationOfOperation,
+}
+
+impl Reason {
+    /// The number in CRLs and revocation requests.
+    pub fn code(self) -> u8 {
+        match self {
+            Reason::Unspecified => 0,
+            Reason::KeyCompromise => 1,
+            Reason::AffiliationChanged => 3,
+            Reason::Superseded => 4,
+            Reason::CessationOfOperation => 5,
+        }
+    }
 }
 
 /// One issuer, ready to be asked; shared by all certificates that name it.
@@ -114,6 +155,50 @@ impl Ca {
     pub async fn forget(&self, id: &CertId) {
         if let Ca::Acme(ca) = self {
             ca.forget(id).await;
+        }
+    }
+
+    /// What the order for a certificate does at this moment, in words, if one runs.
+    pub fn step_of(&self, id: &CertId) -> Option<String> {
+        match self {
+            Ca::Acme(ca) => ca.step_of(id),
+            Ca::Internal(_) => None,
+        }
+    }
+
+    /// Asks the authority to revoke a certificate (RFC 8555 7.6); one that is revoked already is no error. The built-in
+    /// authority keeps no list: there is nothing to ask.
+    pub async fn revoke(&self, doomed: &Doomed, reason: Reason) -> Result<(), Failure> {
+        match self {
+            Ca::Acme(ca) => ca.revoke(doomed, reason).await,
+            Ca::Internal(_) => Ok(()),
+        }
+    }
+
+    /// Gives our account here another key, which is on the shelf before the authority hears of it (RFC 8555 7.3.5).
+    /// Repeating it goes on where it stopped.
+    pub async fn roll_key(&self) -> Result<(), Failure> {
+        match self {
+            Ca::Acme(ca) => ca.registry().roll().await,
+            Ca::Internal(_) => Ok(()),
+        }
+    }
+
+    /// Ends a change of key: the new one is the only one from now on. Call it when [`Ca::roll_key`] has succeeded for
+    /// every issuer that shares the key.
+    pub fn settle_key(&self) -> Result<(), Failure> {
+        match self {
+            Ca::Acme(ca) => ca.registry().promote(),
+            Ca::Internal(_) => Ok(()),
+        }
+    }
+
+    /// The digest of the account key, by which challenges are answered without knowing their tokens; and the URL of our
+    /// account, if there is one.
+    pub fn account(&self) -> Option<(String, Option<String>)> {
+        match self {
+            Ca::Acme(ca) => Some((ca.registry().key().ok()?.thumbprint(), ca.registry().stored_url())),
+            Ca::Internal(_) => None,
         }
     }
 

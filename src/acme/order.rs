@@ -5,15 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use instant_acme::{Account, CertificateIdentifier, Error, NewOrder, OrderStatus};
+use instant_acme::{Account, CertificateIdentifier, Error, NewOrder, OrderStatus, RevocationReason, RevocationRequest};
 use tokio::sync::Semaphore;
 
 use super::account::Registry;
 use super::dns01::Dns01;
 use super::fault::Fault;
+use super::steps::{Steps, Walk};
 use super::transport::{Session, Transport};
 use super::verdict::{account_unknown, blames_replaces, failure, of_fault};
-use super::{Around, keys};
+use super::{Around, Doomed, Reason, keys};
 use crate::cert::ari::RenewalInfo;
 use crate::cert::bundle::{Bundle, PrivateKey};
 use crate::cert::failure::Failure;
@@ -42,6 +43,7 @@ pub struct AcmeCa {
     registry: Registry,
     around: Around,
     running: Semaphore,
+    steps: Steps,
     dns01: Option<Arc<Dns01>>,
 }
 
@@ -55,7 +57,7 @@ impl AcmeCa {
             Arc::new(Dns01::new(&server.dns, around.secrets.clone(), around.clock.clone(), dns))
         });
         let running = Semaphore::new(AT_ONCE);
-        AcmeCa { name: name.to_owned(), server, transport, registry, around, running, dns01 }
+        AcmeCa { name: name.to_owned(), server, transport, registry, around, running, steps: Steps::default(), dns01 }
     }
 
     /// Reads or makes the account key.
@@ -63,9 +65,42 @@ impl AcmeCa {
         self.registry.key().map(drop)
     }
 
+    /// What the order for a certificate does at this moment, if one runs.
+    pub fn step_of(&self, id: &CertId) -> Option<String> {
+        self.steps.of(id)
+    }
+
+    /// Our account.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Asks for a certificate to be revoked, in the account's name, else in that of its key.
+    pub async fn revoke(&self, doomed: &Doomed, reason: Reason) -> Result<(), Failure> {
+        let by_account = async {
+            let (_, account) = self.enter().await?;
+            let reason = revocation(reason);
+            let request = RevocationRequest { certificate: &doomed.leaf, reason: Some(reason) };
+            account.revoke(&request).await.map_err(|error| match Fault::of(&error).and_then(Fault::kind) {
+                Some("alreadyRevoked") => Failure::Busy,
+                _ => failure(&error),
+            })
+        };
+        match by_account.await {
+            Ok(()) | Err(Failure::Busy) => Ok(()),
+            // The account is another one than that which ordered it, or unknown.
+            Err(Failure::Lost { .. } | Failure::Account { .. } | Failure::Refused { .. }) => {
+                self.registry.revoke_by_key(doomed, reason).await
+            }
+            Err(other) => Err(other),
+        }
+    }
+
     /// Brings a certificate for `spec`, or says why not before `attempt.give_up_at`.
     pub async fn obtain(&self, spec: &CertSpec, attempt: &Attempt, epoch: u64) -> Result<Bundle, Failure> {
         let left = attempt.give_up_at.since(self.around.clock.now());
+        let _walk = Walk { steps: &self.steps, id: &spec.id };
+        self.steps.note(&spec.id, format!("waits for its turn at {}", self.name));
         let Ok(Ok(_running)) = tokio::time::timeout(left / 2, self.running.acquire()).await else {
             return Err(Failure::Busy);
         };
@@ -78,9 +113,12 @@ impl AcmeCa {
     }
 
     async fn order(&self, spec: &CertSpec, attempt: &Attempt, epoch: u64) -> Result<Bundle, Failure> {
+        self.steps.note(&spec.id, format!("asks {} for the account", self.name));
         let (session, account) = self.enter().await?;
         let mut record = self.record(&account, spec).await?;
         let taken_up = record.url.is_some();
+        let what = if taken_up { "takes up its order" } else { "places an order" };
+        self.steps.note(&spec.id, format!("{what} at {}", self.name));
         let order = match record.url.clone() {
             Some(url) => account.order(url).await,
             None => self.place(&account, &session, &mut record, spec, attempt).await?,
@@ -302,6 +340,16 @@ impl AcmeCa {
     ) -> Result<T, Failure> {
         let shelf = self.around.shelf.clone();
         tokio::task::spawn_blocking(move || work(&*shelf)).await.map_err(local)?.map_err(local)
+    }
+}
+
+fn revocation(reason: Reason) -> RevocationReason {
+    match reason {
+        Reason::Unspecified => RevocationReason::Unspecified,
+        Reason::KeyCompromise => RevocationReason::KeyCompromise,
+        Reason::AffiliationChanged => RevocationReason::AffiliationChanged,
+        Reason::Superseded => RevocationReason::Superseded,
+        Reason::CessationOfOperation => RevocationReason::CessationOfOperation,
     }
 }
 

@@ -44,6 +44,10 @@ pub struct Directory {
     pub new_account: String,
     /// Where orders are placed.
     pub new_order: String,
+    /// Where an account gets another key, if anywhere.
+    pub key_change: Option<String>,
+    /// Where certificates are revoked, if anywhere.
+    pub revoke_cert: Option<String>,
     /// Where renewal information stands (RFC 9773), if anywhere.
     pub renewal_info: Option<String>,
     /// The rest.
@@ -60,6 +64,9 @@ pub struct Meta {
     /// An account needs an external account binding.
     #[serde(default)]
     pub external_account_required: bool,
+    /// The names by which CAA records may let this authority in.
+    #[serde(default)]
+    pub caa_identities: Vec<String>,
     /// Profiles by name, each with a description.
     #[serde(default)]
     pub profiles: HashMap<String, String>,

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair};
-use base64::Engine;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use super::inspect::Leaf;
+use super::pem;
 use crate::clock::UnixTime;
 use crate::plan::certificate::CertId;
 use crate::words::Fingerprint;
@@ -85,7 +85,7 @@ impl Bundle {
             "{HEAD}\nid: {}\nepoch: {}\nissuer: {}\nauthority: {}\nobtained-at: {}\n",
             self.id, self.epoch, self.issuer, self.authority, self.obtained_at.0
         );
-        pem(&mut out, "PRIVATE KEY", &self.key.0);
+        pem::write(&mut out, "PRIVATE KEY", &self.key.0);
         out.push_str(&self.chain_text());
         out
     }
@@ -94,7 +94,7 @@ impl Bundle {
     pub fn chain_text(&self) -> String {
         let mut out = String::new();
         for link in &self.chain {
-            pem(&mut out, "CERTIFICATE", link);
+            pem::write(&mut out, "CERTIFICATE", link);
         }
         out
     }
@@ -168,7 +168,7 @@ impl PrivateKey {
     /// The key in PEM.
     pub fn to_pem(&self) -> Zeroizing<String> {
         let mut out = Zeroizing::new(String::with_capacity(self.0.len() * 2 + 128));
-        pem(&mut out, "PRIVATE KEY", &self.0);
+        pem::write(&mut out, "PRIVATE KEY", &self.0);
         out
     }
 
@@ -188,19 +188,6 @@ impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey(***)")
     }
-}
-
-fn pem(out: &mut String, label: &str, der: &[u8]) {
-    let text = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
-    let _ = writeln!(out, "-----BEGIN {label}-----");
-    let mut rest = &text[..];
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        out.push_str(line);
-        out.push('\n');
-        rest = after;
-    }
-    let _ = writeln!(out, "-----END {label}-----");
 }
 
 #[cfg(test)]
@@ -246,7 +233,7 @@ mod tests {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let sec1: aws_lc_rs::encoding::EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().unwrap();
         let mut text = String::new();
-        pem(&mut text, "EC PRIVATE KEY", sec1.as_ref());
+        pem::write(&mut text, "EC PRIVATE KEY", sec1.as_ref());
         let key = PrivateKey::from_pem(text.as_bytes()).unwrap();
         let again = PrivateKey::from_pem(key.to_pem().as_bytes()).unwrap();
         assert_eq!(key.public_key().unwrap(), again.public_key().unwrap());

@@ -36,10 +36,16 @@ pub enum Record {
     SharedAccountKey,
     /// The account key of one issuer alone, by the issuer's name (PEM).
     AccountKey(String),
+    /// The key that takes the place of [`Record::SharedAccountKey`] at present (PEM).
+    NextSharedAccountKey,
+    /// The key that takes the place of [`Record::AccountKey`] at present (PEM).
+    NextAccountKey(String),
     /// The account at an issuer, by the issuer's name ([`Account`]).
     Account(String),
     /// Root and key of a built-in authority, by the issuer's name (PEM).
     Authority(String),
+    /// The intermediate of a built-in authority and its key, by the issuer's name (PEM).
+    Intermediate(String),
     /// Where a certificate stands ([`StageRecord`]).
     Stage(CertId),
     /// The order under way ([`Order`]).

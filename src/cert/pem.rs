@@ -1,6 +1,8 @@
 //! What stands in a PEM text? Sections with their labels, as OpenSSL reads them: text around them is skipped, headers of
 //! encrypted keys are kept. Judges nothing but the form.
 
+use std::fmt::Write as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -25,6 +27,20 @@ pub enum BadPem {
     /// The content is not base64.
     #[error("bad base64 decode")]
     Base64,
+}
+
+/// Writes one section, in lines of 64 as RFC 7468 wants them.
+pub fn write(out: &mut String, label: &str, der: &[u8]) {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let _ = writeln!(out, "-----BEGIN {label}-----");
+    let mut rest = &text[..];
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        out.push_str(line);
+        out.push('\n');
+        rest = after;
+    }
+    let _ = writeln!(out, "-----END {label}-----");
 }
 
 /// Reads the sections one after the other; ends after the first that is bad.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -13,7 +14,9 @@ use crate::node::load::Wish;
 use crate::node::quick::{self, Quick, Site};
 use crate::node::start::{self, Launch};
 use crate::node::world::{OfflineWorld, RealWorld};
+use crate::plan::Plan;
 
+use super::ca::{Ca, Trust};
 use super::{ask, look};
 
 /// semper's commands. nginx's own flags (`semper -h`) go with no command.
@@ -60,6 +63,11 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// The built-in authority.
+    #[command(subcommand)]
+    Ca(Ca),
+    /// Makes this system trust the built-in authority, or no longer.
+    Trust(Trust),
     /// What would change if semper took nginx's place here. Changes nothing.
     Migrate {
         #[command(flatten)]
@@ -72,7 +80,7 @@ enum Command {
 
 /// Which configuration is meant.
 #[derive(Debug, Args)]
-struct Place {
+pub struct Place {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
     conf: Option<String>,
@@ -130,6 +138,8 @@ pub fn run(program: &[String]) -> ExitCode {
         Command::Renew { name, place } => ask::renew(&place.state_path(), &name),
         Command::Check { place, offline } => look::check(place.layout(), offline),
         Command::Explain { name, place } => look::explain(&name, place.layout(), &place.state_path()),
+        Command::Ca(ca) => ca.run(),
+        Command::Trust(trust) => trust.run(),
         Command::Migrate { place, json } => look::migrate(place.layout(), json),
     }
 }
@@ -141,14 +151,22 @@ impl Place {
     }
 
     /// Where the running instance keeps its state: what was given, else what the configuration says.
-    fn state_path(&self) -> PathBuf {
+    pub fn state_path(&self) -> PathBuf {
         if let Some(path) = &self.state {
             return path.clone();
         }
-        let layout = self.layout();
-        let state = layout.state.clone();
-        let wish = Wish::Conf { layout, directives: None, offline: true };
-        wish.judge(&OfflineWorld).map_or(state, |loaded| loaded.plan.process.state_path.clone())
+        self.plan().map_or_else(|| self.layout().state, |plan| plan.process.state_path.clone())
+    }
+
+    /// Whether a state path was named instead of a configuration.
+    pub fn has_state(&self) -> bool {
+        self.state.is_some()
+    }
+
+    /// What the configuration says, if it can be read.
+    pub fn plan(&self) -> Option<Arc<Plan>> {
+        let wish = Wish::Conf { layout: self.layout(), directives: None, offline: true };
+        wish.judge(&OfflineWorld).ok().map(|loaded| loaded.plan)
     }
 }
 

@@ -2,6 +2,7 @@
 //! only called.
 
 pub mod ask;
+pub mod ca;
 pub mod commands;
 pub mod demo;
 pub mod look;

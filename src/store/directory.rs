@@ -5,8 +5,10 @@
 //! LOCK                       held by the process that writes; the kernel lets go of it when that process ends
 //! accounts/shared.key        the account key of all issuers without one of their own
 //! accounts/ISSUER.key        an account key of one issuer
+//! accounts/NAME.next.key     the key that takes its place at present
 //! accounts/ISSUER.json       the account there
 //! authority/ISSUER.pem       root and key of a built-in authority
+//! authority/ISSUER.intermediate.pem   its intermediate and key
 //! certs/ID/bundle.pem        key and chain in force: a second name of the newest generation
 //! certs/ID/EPOCH.pem         the newest generations
 //! certs/ID/stage.json        where the certificate stands
@@ -106,11 +108,38 @@ impl Directory {
         match record {
             Record::SharedAccountKey => self.root.join("accounts/shared.key"),
             Record::AccountKey(issuer) => self.root.join("accounts").join(format!("{}.key", file_name(issuer))),
+            Record::NextSharedAccountKey => self.root.join("accounts/shared.next.key"),
+            Record::NextAccountKey(issuer) => {
+                self.root.join("accounts").join(format!("{}.next.key", file_name(issuer)))
+            }
             Record::Account(issuer) => self.root.join("accounts").join(format!("{}.json", file_name(issuer))),
             Record::Authority(issuer) => self.root.join("authority").join(format!("{}.pem", file_name(issuer))),
+            Record::Intermediate(issuer) => {
+                self.root.join("authority").join(format!("{}.intermediate.pem", file_name(issuer)))
+            }
             Record::Stage(id) => self.home(id).join("stage.json"),
             Record::Order(id) => self.home(id).join("order.json"),
         }
+    }
+
+    /// The names of the built-in authorities whose root lies here, in order.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn authorities(&self) -> Result<Vec<String>, ShelfError> {
+        let folder = self.root.join("authority");
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|source| failed(&folder, source))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|source| failed(&folder, source))?.file_name();
+            let issuer = name.to_str().and_then(|name| name.strip_suffix(".pem")).and_then(issuer_name);
+            names.extend(issuer);
+        }
+        names.sort();
+        Ok(names)
     }
 
     fn home(&self, id: &CertId) -> PathBuf {
@@ -224,6 +253,25 @@ fn file_name(issuer: &str) -> String {
         }
     }
     name
+}
+
+/// Reads [`file_name`]; `None` for what it never makes.
+fn issuer_name(file: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(file.len());
+    let mut rest = file.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'%' => {
+                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                rest = &rest[2..];
+            }
+            other => bytes.push(other),
+        }
+    }
+    let name = String::from_utf8(bytes).ok()?;
+    (file_name(&name) == file).then_some(name)
 }
 
 #[cfg(test)]

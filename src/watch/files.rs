@@ -3,9 +3,9 @@
 //! where a directory cannot be watched. Says only that something changed; judges nothing. Runs on a thread of its own,
 //! so that a stuck disk holds up nobody.
 
+use super::events::{self, Events};
 use super::links;
 use crate::net::files::ReadFile;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct FileWatch {
 #[derive(Debug)]
 enum Message {
     Watch(HashMap<PathBuf, Known>),
-    Touched(Vec<PathBuf>),
+    Touched(PathBuf),
     Everything,
     Stop,
 }
@@ -132,17 +132,15 @@ impl Drop for FileWatch {
     }
 }
 
-fn notifier(touched: Sender<Message>) -> Option<RecommendedWatcher> {
-    let pass_on = move |event: notify::Result<notify::Event>| {
-        let message = match event {
-            Ok(event) if event.kind.is_access() => return,
-            Ok(event) if event.need_rescan() => Message::Everything,
-            Ok(event) => Message::Touched(event.paths),
-            Err(_) => Message::Everything,
+fn notifier(touched: Sender<Message>) -> Option<Events> {
+    let pass_on = move |what| {
+        let message = match what {
+            events::Touched::Path(path) => Message::Touched(path),
+            events::Touched::Anything => Message::Everything,
         };
         let _ = touched.send(message);
     };
-    notify::recommended_watcher(pass_on).ok()
+    Events::start(pass_on).ok()
 }
 
 /// The directories of these places.
@@ -154,7 +152,7 @@ struct Loop<R> {
     files: HashMap<PathBuf, Known>,
     /// The hops of all files: most events concern none of them, and there may be many of both.
     hops: HashSet<PathBuf>,
-    notifier: Option<RecommendedWatcher>,
+    notifier: Option<Events>,
     watched: HashSet<PathBuf>,
     reader: Arc<dyn ReadFile>,
     patience: Patience,
@@ -169,7 +167,7 @@ impl<R: Fn(PathBuf)> Loop<R> {
             match inbox.recv_timeout(wait.saturating_duration_since(Instant::now())) {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Message::Watch(files)) => self.replace(files),
-                Ok(Message::Touched(paths)) if !self.concern(&paths) => {}
+                Ok(Message::Touched(path)) if !self.concern(&path) => {}
                 Ok(first @ (Message::Touched(_) | Message::Everything)) => {
                     let (touched, next) = self.settle(first, inbox);
                     self.look_where(touched.as_ref());
@@ -191,8 +189,8 @@ impl<R: Fn(PathBuf)> Loop<R> {
     }
 
     /// Whether something on the way to one of our files was touched. Much else may happen in the same directory.
-    fn concern(&self, paths: &[PathBuf]) -> bool {
-        paths.iter().any(|path| self.hops.contains(path) || self.watched.contains(path))
+    fn concern(&self, path: &Path) -> bool {
+        self.hops.contains(path) || self.watched.contains(path)
     }
 
     /// Gathers events until ours pause: what was touched, or `None` for anything. A message of another kind ends the
@@ -204,10 +202,12 @@ impl<R: Fn(PathBuf)> Loop<R> {
         let mut quiet = end;
         loop {
             match message {
-                Message::Touched(paths) => {
-                    if self.concern(&paths) {
+                Message::Touched(path) => {
+                    if self.concern(&path) {
                         quiet = end.min(Instant::now() + self.patience.quiet);
-                        touched.iter_mut().for_each(|touched| touched.extend(paths.iter().cloned()));
+                        if let Some(touched) = &mut touched {
+                            touched.insert(path);
+                        }
                     }
                 }
                 Message::Everything => {
@@ -243,9 +243,8 @@ impl<R: Fn(PathBuf)> Loop<R> {
         let gone: Vec<_> = self.watched.difference(&needed).cloned().collect();
         for directory in gone {
             self.watched.remove(&directory);
-            if let Some(notifier) = &mut self.notifier {
-                // It may have been deleted, and its watch with it.
-                let _ = notifier.unwatch(&directory);
+            if let Some(notifier) = &self.notifier {
+                notifier.unwatch(&directory);
             }
         }
     }
@@ -259,7 +258,7 @@ impl<R: Fn(PathBuf)> Loop<R> {
             if self.watched.contains(&directory) {
                 continue;
             }
-            let watching = self.notifier.as_mut().map(|n| n.watch(&directory, RecursiveMode::NonRecursive));
+            let watching = self.notifier.as_ref().map(|notifier| notifier.watch(&directory));
             match watching {
                 Some(Ok(())) => drop(self.watched.insert(directory)),
                 _ => all = false,
@@ -274,9 +273,9 @@ impl<R: Fn(PathBuf)> Loop<R> {
 
     /// Looks at the files on whose way something was touched; `None`: at all.
     fn look_where(&mut self, touched: Option<&HashSet<PathBuf>>) {
-        // A directory that was replaced has lost its watch without a word.
+        // A directory that was replaced has lost its watch.
         if let Some(touched) = touched {
-            self.watched.retain(|directory| !touched.contains(directory) || directory.exists());
+            self.watched.retain(|directory| !touched.contains(directory));
         } else {
             self.watched.clear();
         }

@@ -1,4 +1,5 @@
 //! What changed behind our back? The file watcher and (later) probes. Reports, never decides.
 
+mod events;
 pub mod files;
 mod links;

@@ -56,6 +56,17 @@ impl Gate {
     }
 }
 
+/// An issuer by itself, without a keeper.
+pub fn ca(gate: &Gate, issuer: &Issuer, shelf: Arc<dyn Shelf>) -> Ca {
+    let (challenges, clock) = (gate.challenges.clone(), Arc::new(RealClock));
+    Ca::new(issuer, Around { shelf, challenges, secrets: Arc::new(OwnSecrets), clock })
+}
+
+/// Runs to the end.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    runtime().block_on(work)
+}
+
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }

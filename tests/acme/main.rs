@@ -2,6 +2,7 @@
 //! against an authority of our own that misbehaves on demand. No semper process: the library's own parts, wired here.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod authority;
 #[path = "../bed/mod.rs"]
 mod bed;

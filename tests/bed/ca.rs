@@ -76,6 +76,22 @@ impl Ca {
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
         Issued { certificate: leaf.pem(), chain: format!("{}{}", leaf.pem(), self.pem()), key: key.serialize_pem() }
     }
+
+    /// A chain for the key of a request, with these names and dates whatever it asked for.
+    pub fn sign(
+        &self,
+        mut request: rcgen::CertificateSigningRequestParams,
+        names: &[&str],
+        from: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> String {
+        request.params.subject_alt_names =
+            names.iter().map(|name| rcgen::SanType::DnsName((*name).try_into().unwrap())).collect();
+        request.params.not_before = from;
+        request.params.not_after = until;
+        request.params.use_authority_key_identifier_extension = true;
+        request.signed_by(&self.issuer).unwrap().pem() + &self.pem()
+    }
 }
 
 /// The present moment, for choosing lives of certificates.

@@ -13,6 +13,7 @@
 pub mod bind;
 pub mod ca;
 pub mod client;
+pub mod faulty;
 pub mod origin;
 pub mod pebble;
 pub mod process;

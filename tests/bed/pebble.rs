@@ -163,9 +163,19 @@ impl Pebble {
         self.log().matches("POST /order-plz").count()
     }
 
+    /// Port of the ACME server.
+    pub fn port(&self) -> u16 {
+        self.acme
+    }
+
     /// Port of the DNS server that sends every name to 127.0.0.1.
     pub fn dns(&self) -> u16 {
         self.dns
+    }
+
+    /// What it says about the certificate with this serial number (lower-case hexadecimal): status and reason.
+    pub fn standing(&self, serial: &str) -> String {
+        self.manage(&format!("/cert-status-by-serial/{serial}"))
     }
 
     fn manage(&self, path: &str) -> String {

@@ -109,14 +109,17 @@ impl Work<'_> {
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
-            let Ok(identifier) = authorization.identifier().to_string().parse() else { continue };
+            let Ok(identifier) = authorization.identifier().to_string().parse::<Identifier>() else { continue };
             let Some(mut challenge) = authorization.challenge(kind_of(ways::for_name(kind, &identifier))) else {
                 continue;
             };
             if challenge.status == ChallengeStatus::Pending {
+                let words = format!("waits for the authority to look at {identifier} by {}", kind.as_str());
+                self.ca.steps.note(&self.spec.id, words);
                 match challenge.set_ready().await {
                     // The validation failed already: the authorization tells more at the next look.
                     Ok(()) | Err(Error::Api(_)) => {}
+                    Err(error) if looked_already(&error) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -176,6 +179,7 @@ impl Work<'_> {
             record.finalizing = true;
             self.ca.save(&self.spec.id, record).await.map_err(Stop::Failed)?;
         }
+        self.ca.steps.note(&self.spec.id, "is validated, and waits for the certificate");
         match order.finalize_csr(&csr).await {
             Ok(()) => Ok(()),
             // It was finalized before, and the answer was lost: the next look tells.
@@ -185,6 +189,7 @@ impl Work<'_> {
     }
 
     async fn fetch(&self, order: &mut Order, record: &journal::Order) -> Result<Bundle, Failure> {
+        self.ca.steps.note(&self.spec.id, "fetches the certificate");
         let mut wait = FIRST * 2;
         let mut left = 3;
         loop {
@@ -258,6 +263,12 @@ impl From<Error> for Stop {
     fn from(error: Error) -> Stop {
         Stop::Error(error)
     }
+}
+
+/// Whether a challenge is refused only because the authority has looked at it before: an answer was lost, or the order is
+/// taken up after a kill. What came of it, the authorization tells at the next look.
+fn looked_already(error: &Error) -> bool {
+    Fault::of(error).and_then(Fault::kind).is_some_and(|kind| matches!(kind, "malformed" | "unauthorized"))
 }
 
 fn kind_of(kind: ChallengeKind) -> ChallengeType {

@@ -95,7 +95,9 @@ fn show(demo: &Demo, state: &Path) -> io::Result<ExitCode> {
     let server = Server::start(work, sockets, Arc::new(OwnRights), ErrorLogs::install()).map_err(io::Error::other)?;
     let root = wait_for_root(&server, &source)?;
     let root_file = state.join("root.pem");
-    std::fs::write(&root_file, pem(&root))?;
+    let mut text = String::new();
+    crate::cert::pem::write(&mut text, "CERTIFICATE", &root);
+    std::fs::write(&root_file, text)?;
     introduce(upstream, http, https, &root_file);
 
     let load = Load::start(https, NAME, &root).map_err(io::Error::other)?;
@@ -137,19 +139,6 @@ fn wait_for_root(server: &Server, source: &CertificateSource) -> io::Result<Vec<
         std::thread::sleep(Duration::from_millis(20));
     }
     Err(io::Error::other("no certificate came within 20 seconds"))
-}
-
-fn pem(der: &[u8]) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
-    for (at, c) in text.chars().enumerate() {
-        if at > 0 && at % 64 == 0 {
-            out.push('\n');
-        }
-        out.push(c);
-    }
-    out + "\n-----END CERTIFICATE-----\n"
 }
 
 fn introduce(upstream: SocketAddr, http: SocketAddr, https: SocketAddr, root: &Path) {
