@@ -148,6 +148,8 @@ impl Ca {
                 Some(info) => Event::RenewalInfo(epoch, info),
                 None => Event::NoRenewalInfo(epoch),
             }),
+            // Not for an authority to do.
+            Effect::Look(_) | Effect::Tell(_) => Outcome::Done,
         }
     }
 

@@ -120,7 +120,7 @@ mod tests {
         assert!(matches!(of_fault(&fault(403, "caa")), Failure::Refused { .. }));
         assert!(matches!(of_fault(&fault(409, "alreadyReplaced")), Failure::ReplacesRefused { .. }));
         assert!(matches!(of_fault(&fault(400, "badNonce")), Failure::Unreachable { .. }));
-        assert_eq!(of_fault(&fault(400, "externalAccountRequired")).next(), Next::OtherWay);
+        assert_eq!(of_fault(&fault(400, "externalAccountRequired")).next(), Next::OtherIssuer);
     }
 
     #[test]

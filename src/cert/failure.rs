@@ -100,17 +100,15 @@ pub enum Failure {
     Deadline,
 }
 
-/// What the next attempt shall look like.
+/// What the next attempt shall look like. Each round tries every way once, at once; then comes a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The same way again, after the usual wait; the order may be taken up again.
+    /// The same way again, after a wait; the order may be taken up again.
     Same,
-    /// Another issuer if there is one, after the usual wait; the order may be taken up again if there is none.
+    /// Another issuer at once, if this round has one left.
     OtherIssuer,
-    /// The next way (challenge, then issuer), after the usual wait, with a new order.
+    /// The next way (challenge, then issuer) at once, if this round has one left.
     OtherWay,
-    /// The next way at once: nothing was spent.
-    OtherWayNow,
     /// The same way at once with a new order; once, then as [`Next::OtherWay`].
     AgainNow,
 }
@@ -119,15 +117,17 @@ impl Failure {
     /// What follows from it.
     pub fn next(&self) -> Next {
         match self {
-            Failure::Busy | Failure::Local { .. } => Next::Same,
-            Failure::Unreachable { .. } | Failure::Limited { .. } => Next::OtherIssuer,
-            Failure::Invalid { .. }
-            | Failure::Unprepared { .. }
-            | Failure::Refused { .. }
+            Failure::Busy => Next::Same,
+            Failure::Unreachable { .. }
+            | Failure::Limited { .. }
             | Failure::Account { .. }
             | Failure::BadCertificate { .. }
+            | Failure::Local { .. } => Next::OtherIssuer,
+            Failure::Invalid { .. }
+            | Failure::Unprepared { .. }
+            | Failure::NotOffered { .. }
+            | Failure::Refused { .. }
             | Failure::Deadline => Next::OtherWay,
-            Failure::NotOffered { .. } => Next::OtherWayNow,
             Failure::Lost { .. } | Failure::ReplacesRefused { .. } => Next::AgainNow,
         }
     }

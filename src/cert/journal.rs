@@ -50,6 +50,8 @@ pub enum Record {
     Stage(CertId),
     /// The order under way ([`Order`]).
     Order(CertId),
+    /// What of the authorities' limits is used up ([`Ledger`](super::ledger::Ledger)).
+    Ledger,
 }
 
 /// Why the shelf did not do it.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::ledger::Urgency;
 use super::stage::{Held, Policy, Trouble};
 use crate::clock::UnixTime;
 
@@ -19,32 +20,13 @@ pub fn due_by_lifetime(held: &Held, draw: f64) -> UnixTime {
 }
 
 /// The moment from which on `held` should be renewed: what was chosen within the authority's window, but never with
-/// less than a sixth of the life left, because a renewal may need many attempts; else by its lifetime. Later if the
-/// authority has issued much lately (see [`rested_at`]), unless that would cost more than half of what is left.
-pub fn due(held: &Held, trouble: &Trouble, policy: &Policy, draw: f64) -> UnixTime {
-    let due = match held.choice {
+/// less than a sixth of the life left, because a renewal may need many attempts; else by its lifetime. That an authority
+/// which wants everything renewed at once is not asked in a circle is the ledger's duty.
+pub fn due(held: &Held, draw: f64) -> UnixTime {
+    match held.choice {
         Some(choice) => choice.at.min(held.not_after - held.lifetime() / 6),
         None => due_by_lifetime(held, draw),
-    };
-    let half = held.obtained_at + held.not_after.since(held.obtained_at) / 2;
-    rested_at(&trouble.spent, &held.authority, Some(held), policy).map_or(due, |rested| due.max(rested.min(half)))
-}
-
-/// The moment until which `authority` should not issue another certificate for the same names, because it has issued
-/// three within a short time: an authority that wants everything renewed at once, dates back, or issues what is no
-/// good would else be asked in a circle. Three, then one each three and a half days: Let's Encrypt issues five in a
-/// week. Where lives are short, so is the rest: a renewal that is due in the ordinary way is never held up.
-pub fn rested_at(
-    spent: &[(String, UnixTime)],
-    authority: &str,
-    held: Option<&Held>,
-    policy: &Policy,
-) -> Option<UnixTime> {
-    let rest = policy.minute * 5040;
-    let rest = held.map_or(rest, |held| rest.min(held.lifetime().mul_f64(0.4)));
-    let mut newest = spent.iter().rev().filter(|(by, _)| by == authority).map(|(_, at)| *at);
-    let (last, third) = (newest.next()?, newest.nth(1)?);
-    (last.since(third) < rest * 2).then(|| last + rest)
+    }
 }
 
 /// How long to wait after a failure, before it is tried again.
@@ -102,8 +84,18 @@ fn floor(held: &Held) -> Duration {
     (held.lifetime() / 256).clamp(Duration::from_millis(250), Duration::from_secs(900))
 }
 
+/// How pressing a new certificate is.
+pub fn urgency(held: Option<&Held>, now: UnixTime, asked: bool) -> Urgency {
+    let urgency = match held {
+        None => Urgency::Bare,
+        Some(held) if held.disowned || held.not_after.since(now) < held.lifetime() / 8 => Urgency::Expiring,
+        Some(_) => Urgency::Ordinary,
+    };
+    if asked { urgency.max(Urgency::Asked) } else { urgency }
+}
+
 /// "A minute", where the life of a certificate is a day or more; never below a second.
-fn unit(held: Option<&Held>, policy: &Policy) -> Duration {
+pub(super) fn unit(held: Option<&Held>, policy: &Policy) -> Duration {
     let by_life = held.map_or(policy.minute, |held| held.lifetime() / 1440);
     by_life.clamp(Duration::from_secs(1), policy.minute.max(Duration::from_secs(1)))
 }
@@ -117,12 +109,9 @@ mod tests {
     fn long_lives_are_due_with_a_third_left_and_short_ones_with_half() {
         for (life, left) in [(90 * 86_400, 30 * 86_400), (45 * 86_400, 15 * 86_400), (576_000, 288_000), (60, 30)] {
             let held = held(0, life);
-            assert_eq!(due(&held, &Trouble::default(), &policy(), 0.0), UnixTime::from_seconds(life - left), "{life}");
-            let earliest = due(&held, &Trouble::default(), &policy(), 1.0);
-            assert!(
-                earliest < due(&held, &Trouble::default(), &policy(), 0.0)
-                    && earliest >= UnixTime::from_seconds(life - left - life / 50 - 1)
-            );
+            assert_eq!(due(&held, 0.0), UnixTime::from_seconds(life - left), "{life}");
+            let earliest = due(&held, 1.0);
+            assert!(earliest < due(&held, 0.0) && earliest >= UnixTime::from_seconds(life - left - life / 50 - 1));
         }
     }
 

@@ -1,18 +1,24 @@
 //! What should happen next to one certificate? [`step`](Stage::step) is a plain function of (stage, now, event, policy,
-//! draw): it never sleeps, logs, reads a clock or rolls dice. `node::keeper` feeds it and performs the effects; the
-//! tests below and the simulator feed it years.
+//! ledger, draw): it never sleeps, logs, reads a clock or rolls dice. `node::keeper` feeds it, writes down what changed
+//! and performs the effects; the tests below and the simulator feed it years.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ari::{self, Choice, RenewalInfo};
-use super::attempt::{failed, order};
+use super::attempt::{Scene, failed, order};
 use super::bundle::Bundle;
 use super::failure::Failure;
+use super::ledger::Ledger;
+use super::notice::Notice;
+use super::preflight::Sight;
 use super::schedule;
 use crate::clock::UnixTime;
-use crate::plan::acme::{Authority, ChallengeKind, Issuer};
+use crate::words::Identifier;
+
+pub use super::policy::{Policy, Way};
+pub use super::trouble::Trouble;
 
 /// Where one certificate stands. Serialized into the journal before its effects are performed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,9 +70,27 @@ pub struct Held {
     pub choice: Option<Choice>,
     /// When it was obtained.
     pub obtained_at: UnixTime,
+    /// Wanted names that it does not speak for: they are split off or moved away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Identifier>,
+    /// Revoked, or its key is known to others: replaced at once, and shown only if nothing else exists.
+    #[serde(default)]
+    pub disowned: bool,
+    /// The authority wants it replaced before its time: perhaps it is about to be revoked.
+    #[serde(default)]
+    pub doubtful: bool,
+    /// The page on which the authority says why it wants it replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
 }
 
 impl Held {
+    /// What a bundle says, for a certificate that shall speak for `wanted`.
+    pub fn for_names(bundle: &Bundle, wanted: &[Identifier]) -> Held {
+        let without = wanted.iter().filter(|name| !bundle.leaf.covers(name)).cloned().collect();
+        Held { without, ..Held::of(bundle) }
+    }
+
     /// What a bundle says.
     pub fn of(bundle: &Bundle) -> Held {
         Held {
@@ -77,6 +101,10 @@ impl Held {
             ari_id: ari::certificate_id(&bundle.leaf),
             choice: None,
             obtained_at: bundle.obtained_at,
+            without: Vec::new(),
+            disowned: false,
+            doubtful: false,
+            explanation: None,
         }
     }
 
@@ -102,81 +130,15 @@ pub struct Attempt {
     pub give_up_at: UnixTime,
     /// The certificate that it replaces, by its ARI identifier.
     pub replaces: Option<String>,
+    /// Wanted names that are not ordered: they are split off or moved away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leave_out: Vec<Identifier>,
 }
 
-/// One way to get a certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Way {
-    /// The issuer's name.
-    pub issuer: String,
-    /// The authority behind it: directory URL or `internal`.
-    pub authority: String,
-    /// How control over the names is shown; `None` where nothing is asked.
-    pub challenge: Option<ChallengeKind>,
-}
-
-/// What went wrong since the last success, and what it taught.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// Attempts so far, over all time.
-    pub attempts: u64,
-    /// Failures in a row.
-    pub failures: u32,
-    /// When the row began.
-    pub since: Option<UnixTime>,
-    /// The last failure.
-    pub last: Option<Failure>,
-    /// The place in [`Policy::ways`] that is next; counts on and wraps.
-    pub next_way: usize,
-    /// Attempts at once since the last wait.
-    pub at_once: u32,
-    /// Certificates that authorities issued lately, good or bad: (directory URL or `internal`, when). Survives success.
-    pub spent: Vec<(String, UnixTime)>,
-    /// Leave `replaces` out.
-    pub without_replaces: bool,
-    /// Issuers whose limits are used up, and until when they are left alone.
-    pub blocked: Vec<(String, UnixTime)>,
-}
-
-impl Trouble {
-    /// Notes that `authority` issued a certificate.
-    pub fn spend(&mut self, authority: &str, now: UnixTime) {
-        self.spent.push((authority.to_owned(), now));
-        if self.spent.len() > 12 {
-            self.spent.remove(0);
-        }
-    }
-}
-
-/// The rules for one certificate. Never stored: a reload may change them under a running stage.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// The ways that may be tried, in order; never empty.
-    pub ways: Vec<Way>,
-    /// The longest that one order may take.
-    pub order_patience: Duration,
-    /// The unit of the retry ladder: a minute, or a second where nobody has limits.
-    pub minute: Duration,
-}
-
-impl Policy {
-    /// The rules for certificates of `issuer`.
-    pub fn of(issuer: &Issuer) -> Policy {
-        let way = |authority: &str, challenge| Way {
-            issuer: issuer.name.to_string(),
-            authority: authority.to_owned(),
-            challenge,
-        };
-        let (ways, order_patience, minute) = match &issuer.authority {
-            Authority::Acme(server) => {
-                let kinds =
-                    if server.challenges.is_empty() { &[ChallengeKind::Http01] } else { &server.challenges[..] };
-                let ways = kinds.iter().map(|kind| way(&server.directory, Some(*kind))).collect();
-                (ways, server.order_timeout, server.retry_interval)
-            }
-            Authority::Internal(_) => (vec![way("internal", None)], Duration::from_secs(900), Duration::from_secs(1)),
-        };
-        Policy { ways, order_patience, minute }
+impl Attempt {
+    /// The names that are ordered, of those that are `wanted`.
+    pub fn names(&self, wanted: &[Identifier]) -> Vec<Identifier> {
+        wanted.iter().filter(|name| !self.leave_out.contains(name)).cloned().collect()
     }
 }
 
@@ -187,8 +149,17 @@ pub enum Event {
     Started(Option<Held>),
     /// Time passed; sent at [`Stage::wakes_at`], harmless at any other moment.
     Tick,
-    /// Somebody wants a renewal now, or a cause of failure disappeared.
+    /// Somebody wants a renewal now.
     Renew,
+    /// A cause of failure may have disappeared (the configuration, an address, a port): a certificate in trouble is tried
+    /// again at once, any other is left alone.
+    Cleared,
+    /// The certificate of this epoch is revoked, or its key is known to others.
+    Disowned(u64),
+    /// A name that was split off has a certificate of its own now.
+    Passed(Identifier),
+    /// Somebody looked at names from outside.
+    Looked(Vec<Sight>),
     /// An order ended well, and its bundle is in force.
     Issued(Held),
     /// The order of this attempt ended badly.
@@ -213,6 +184,10 @@ pub enum Effect {
         /// Its identifier.
         ari_id: String,
     },
+    /// Look at these names from outside, and answer with [`Event::Looked`]. No answer is no harm.
+    Look(Vec<Identifier>),
+    /// People should know this.
+    Tell(Notice),
 }
 
 impl Stage {
@@ -237,80 +212,148 @@ impl Stage {
         }
     }
 
+    /// Names that are ordered by themselves at present: each wants a keeper of its own until [`Event::Passed`], and beyond
+    /// until what is held speaks for it again.
+    pub fn apart(&self) -> Vec<Identifier> {
+        let mut names = self.trouble().apart.clone();
+        let moved = |name: &Identifier| self.trouble().away.iter().any(|away| away.name == *name);
+        let without = self.held().map_or(&[][..], |held| &held.without);
+        names.extend(without.iter().filter(|name| !moved(name)).cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// The one moment at which the edge must send the next [`Event::Tick`].
     pub fn wakes_at(&self) -> UnixTime {
-        match self {
+        let at = match self {
             Stage::Absent { retry_at, .. } => *retry_at,
             Stage::Serving { renew_at, ask_at, .. } => ask_at.map_or(*renew_at, |ask_at| ask_at.min(*renew_at)),
             Stage::Ordering { attempt, .. } => attempt.give_up_at,
-        }
+        };
+        self.trouble().look_at.map_or(at, |look_at| look_at.min(at))
     }
 
-    /// The next stage and what to do for it. `draw` is uniform in `[0, 1)`.
-    pub fn step(self, now: UnixTime, event: Event, policy: &Policy, draw: f64) -> (Stage, Vec<Effect>) {
+    /// The next stage and what to do for it. What the ledger is told is to be written down with the stage, before the
+    /// effects are performed. `draw` is uniform in `[0, 1)`.
+    pub fn step(
+        self,
+        now: UnixTime,
+        event: Event,
+        policy: &Policy,
+        ledger: &mut Ledger,
+        draw: f64,
+    ) -> (Stage, Vec<Effect>) {
         use Stage::*;
+        let mut scene = Scene { now, policy, ledger, draw };
         match (self, event) {
-            (stage, Event::Started(held)) => stage.started(now, held, policy, draw),
+            (stage, Event::Started(held)) => stage.started(&mut scene, held),
+            (stage, Event::Tick) if stage.trouble().look_at.is_some_and(|at| at <= now) => stage.look(now),
 
-            (Absent { trouble, retry_at }, Event::Tick) if now >= retry_at => order(now, None, trouble, policy),
-            (Absent { trouble, .. }, Event::Renew) => order(now, None, trouble, policy),
-
-            (Serving { held, renew_at, trouble, .. }, Event::Tick) if now >= renew_at => {
-                order(now, Some(held), trouble, policy)
+            (Absent { trouble, retry_at }, Event::Tick) if now >= retry_at => {
+                order(&mut scene, None, None, trouble, false)
             }
-            (Serving { held, trouble, .. }, Event::Renew) => order(now, Some(held), trouble, policy),
+            (Absent { trouble, .. }, Event::Renew) => order(&mut scene, None, None, trouble, true),
+
+            (Serving { held, renew_at, ask_at, trouble }, Event::Tick) if now >= renew_at => {
+                order(&mut scene, Some(held), ask_at, trouble, false)
+            }
+            (Serving { held, ask_at, trouble, .. }, Event::Renew) => {
+                order(&mut scene, Some(held), ask_at, trouble, true)
+            }
             (Serving { held, renew_at, ask_at: Some(ask_at), trouble }, Event::Tick) if now >= ask_at => {
                 ask(now, held, renew_at, trouble)
             }
             (Serving { held, renew_at, trouble, .. }, Event::RenewalInfo(epoch, info)) if epoch == held.epoch => {
-                (informed(now, held, renew_at, trouble, &info, policy, draw), vec![])
+                informed(&scene, held, renew_at, trouble, &info)
             }
             (Serving { held, renew_at, trouble, .. }, Event::NoRenewalInfo(epoch)) if epoch == held.epoch => {
                 let ask_at = Some(now + schedule::ask_again(&held));
                 (Serving { held, renew_at, ask_at, trouble }, vec![])
             }
+            (Serving { held, ask_at, trouble, .. }, Event::Disowned(epoch))
+                if epoch == held.epoch && !held.disowned =>
+            {
+                // Another one at once, and no claim to replace what is worth nothing.
+                let trouble = Trouble { without_replaces: true, ..trouble };
+                order(&mut scene, Some(Held { disowned: true, ..held }), ask_at, trouble, true)
+            }
 
             (Ordering { held, attempt, trouble }, Event::Tick) if now >= attempt.give_up_at => {
-                failed(now, held, trouble, Failure::Deadline, &attempt, policy, draw)
+                failed(&mut scene, held, trouble, Failure::Deadline, &attempt)
             }
             (Ordering { held, attempt, trouble }, Event::Failed(number, why)) if number == attempt.number => {
-                failed(now, held, trouble, why, &attempt, policy, draw)
+                failed(&mut scene, held, trouble, why, &attempt)
+            }
+            (Ordering { held: Some(held), attempt, trouble }, Event::Disowned(epoch)) if epoch == held.epoch => {
+                (Ordering { held: Some(Held { disowned: true, ..held }), attempt, trouble }, vec![])
             }
 
             // Also from an attempt that was given up: a certificate that came after all is not thrown away.
             (stage, Event::Issued(new)) if stage.held().is_none_or(|held| held.epoch < new.epoch) => {
-                (stage.serving(now, new, policy, draw), vec![])
+                (stage.serving(&mut scene, new), vec![])
             }
+            (stage, Event::Cleared) if stage.is_stuck(&scene) => stage.step(now, Event::Renew, policy, ledger, draw),
+            (stage, Event::Passed(name)) => stage.passed(name),
+            (stage, Event::Looked(sights)) => stage.looked(now, sights),
             (unmoved, _) => (unmoved, vec![]),
         }
     }
 
     /// A new generation is in force.
-    fn serving(self, now: UnixTime, held: Held, policy: &Policy, draw: f64) -> Stage {
-        let mut trouble = Trouble { attempts: self.trouble().attempts, ..Trouble::default() };
-        trouble.spent.clone_from(&self.trouble().spent);
-        trouble.spend(&held.authority, now);
-        let renew_at = if foreign(&held, policy) { now } else { schedule::due(&held, &trouble, policy, draw) };
-        let ask_at = held.answers_about_renewal().then_some(now);
-        Stage::Serving { renew_at, ask_at, trouble, held }
+    fn serving(self, scene: &mut Scene<'_>, new: Held) -> Stage {
+        scene.book_issued(self.held(), &new);
+        let (now, policy) = (scene.now, scene.policy);
+        let issuer = policy.ways.iter().find(|way| way.authority == new.authority);
+        let issuer = issuer.map_or(&*new.authority, |way| &*way.issuer).to_owned();
+        let trouble = self.into_trouble().after_success(now, &issuer);
+        let renew_at = if foreign(&new, policy) { now } else { schedule::due(&new, scene.draw) };
+        let ask_at = new.answers_about_renewal().then_some(now);
+        Stage::Serving { renew_at, ask_at, trouble, held: new }
+    }
+
+    fn into_trouble(self) -> Trouble {
+        match self {
+            Stage::Absent { trouble, .. } | Stage::Serving { trouble, .. } | Stage::Ordering { trouble, .. } => trouble,
+        }
+    }
+
+    pub(super) fn trouble_mut(&mut self) -> &mut Trouble {
+        match self {
+            Stage::Absent { trouble, .. } | Stage::Serving { trouble, .. } | Stage::Ordering { trouble, .. } => trouble,
+        }
+    }
+
+    /// Whether it waits after a failure, and not only for a moment.
+    fn is_stuck(&self, scene: &Scene<'_>) -> bool {
+        let tried = self.trouble().history.last().map_or(UnixTime(i64::MIN), |past| past.at);
+        let rested = scene.now >= tried + scene.policy.minute;
+        !matches!(self, Stage::Ordering { .. }) && self.trouble().failures > 0 && rested
     }
 
     /// After a start: what is in the store counts, then the journal.
-    fn started(self, now: UnixTime, held: Option<Held>, policy: &Policy, draw: f64) -> (Stage, Vec<Effect>) {
+    fn started(self, scene: &mut Scene<'_>, held: Option<Held>) -> (Stage, Vec<Effect>) {
+        let (now, policy) = (scene.now, scene.policy);
         let newer = match (&held, self.held()) {
             (Some(stored), Some(known)) => stored.epoch > known.epoch,
             (Some(_), None) => true,
             (None, _) => false,
         };
-        // The journal knows the choice; the store knows the dates, in case an older generation came back.
-        let known = self.held().map(|known| (known.epoch, known.choice));
+        // The journal knows what was learned; the store knows the dates, in case an older generation came back.
+        let known = self.held().cloned();
         let held = held.map(|held| match known {
-            Some((epoch, choice)) if epoch == held.epoch => Held { choice, ..held },
+            Some(known) if known.epoch == held.epoch => Held {
+                choice: known.choice,
+                disowned: known.disowned,
+                doubtful: known.doubtful,
+                explanation: known.explanation,
+                ..held
+            },
             _ => held,
         });
         match (self, held) {
             // The bundle was stored just before the crash: the order is done.
-            (stage, Some(held)) if newer => (stage.serving(now, held, policy, draw), vec![]),
+            (stage, Some(held)) if newer => (stage.serving(scene, held), vec![]),
             (Stage::Ordering { attempt, trouble, .. }, held) => {
                 // The time of the outage is not the order's fault: its deadline begins again.
                 let give_up_at = now + schedule::order_patience(held.as_ref(), now, policy);
@@ -318,7 +361,10 @@ impl Stage {
                 (Stage::Ordering { held, attempt: attempt.clone(), trouble }, vec![Effect::PlaceOrder(attempt)])
             }
             (Stage::Serving { renew_at, ask_at, trouble, .. }, Some(held)) => {
-                let renew_at = if foreign(&held, policy) { now } else { renew_at };
+                let renew_at = if foreign(&held, policy) { renew_at.min(now) } else { renew_at };
+                // Thousands that slept through their moment must not ask in the same second.
+                let late = schedule::ask_again(&held).min(Duration::from_secs(900)).mul_f64(scene.draw);
+                let ask_at = ask_at.map(|at| if at < now { now + late } else { at });
                 (Stage::Serving { held, renew_at, ask_at, trouble }, vec![])
             }
             (Stage::Serving { trouble, .. }, None) => (Stage::Absent { trouble, retry_at: now }, vec![]),
@@ -349,21 +395,26 @@ fn ask(now: UnixTime, held: Held, renew_at: UnixTime, trouble: Trouble) -> (Stag
 }
 
 fn informed(
-    now: UnixTime,
+    scene: &Scene<'_>,
     held: Held,
     renew_at: UnixTime,
     trouble: Trouble,
     info: &RenewalInfo,
-    policy: &Policy,
-    draw: f64,
-) -> Stage {
-    let choice = ari::choose(info, held.choice, held.not_after, draw);
+) -> (Stage, Vec<Effect>) {
+    let now = scene.now;
+    let choice = ari::choose(info, held.choice, held.not_after, scene.draw);
     let moved = choice.is_some() && choice != held.choice;
-    let held = Held { choice: choice.or(held.choice), ..held };
+    let told = info.explanation.is_some() && info.explanation == held.explanation;
+    let effects = info.explanation.iter().filter(|_| !told && choice.is_some());
+    let effects = effects.map(|link| Effect::Tell(Notice::Explained { link: link.clone() })).collect();
+    // A window that is over long before the ordinary moment: revoked, or about to be.
+    let doubtful = choice.is_some() && info.end < now && now < schedule::due_by_lifetime(&held, 1.0);
+    let explanation = info.explanation.clone().or(held.explanation);
+    let held = Held { choice: choice.or(held.choice), doubtful: held.doubtful || doubtful, explanation, ..held };
     // While attempts fail, it is due already and the retry rule leads.
     let renews = moved && trouble.failures == 0;
-    let renew_at = if renews { schedule::due(&held, &trouble, policy, draw) } else { renew_at };
-    Stage::Serving { held, renew_at, ask_at: Some(now + ari::ask_again(info.ask_again)), trouble }
+    let renew_at = if renews { schedule::due(&held, scene.draw) } else { renew_at };
+    (Stage::Serving { held, renew_at, ask_at: Some(now + ari::ask_again(info.ask_again)), trouble }, effects)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Promises of the stage machine, kept over years of virtual time.
 
 use super::*;
+use crate::cert::ari::Choice;
+use crate::plan::acme::ChallengeKind;
 
 const DAY: i64 = 86_400;
 
@@ -13,55 +15,62 @@ pub(crate) fn held(start: i64, life: i64) -> Held {
         ari_id: Some("aki.serial".into()),
         choice: None,
         obtained_at: UnixTime::from_seconds(start),
+        without: vec![],
+        disowned: false,
+        doubtful: false,
+        explanation: None,
     }
 }
 
-fn way(issuer: &str, challenge: ChallengeKind) -> Way {
+pub(crate) fn way(issuer: &str, challenge: ChallengeKind) -> Way {
     Way { issuer: issuer.into(), authority: format!("https://{issuer}/"), challenge: Some(challenge) }
 }
 
 pub(crate) fn policy() -> Policy {
-    Policy {
-        ways: vec![way("a", ChallengeKind::Http01), way("a", ChallengeKind::TlsAlpn01)],
-        order_patience: Duration::from_secs(900),
-        minute: Duration::from_secs(60),
-    }
+    let ways = vec![way("a", ChallengeKind::Http01), way("a", ChallengeKind::TlsAlpn01)];
+    Policy::new(vec!["a.example".parse().unwrap()], ways)
 }
 
 /// A world with one certificate: an authority that answers each order after a delay, or never.
-struct World<Answer> {
-    now: UnixTime,
-    stage: Stage,
-    policy: Policy,
+pub(crate) struct World<Answer> {
+    pub now: UnixTime,
+    pub stage: Stage,
+    pub policy: Policy,
+    pub ledger: Ledger,
     answer: Answer,
     /// (when, way) of every order.
-    orders: Vec<(UnixTime, Way)>,
-    questions: Vec<UnixTime>,
-    abandoned: usize,
+    pub orders: Vec<(UnixTime, Way)>,
+    pub questions: Vec<UnixTime>,
+    pub abandoned: usize,
+    pub notices: Vec<Notice>,
+    pub looks: Vec<Vec<Identifier>>,
     /// What it answers to every question for renewal information.
-    window: Option<RenewalInfo>,
+    pub window: Option<RenewalInfo>,
     /// How long before its issue each certificate begins.
-    born_old: i64,
+    pub born_old: i64,
     seed: u64,
 }
 
-enum Reply {
+pub(crate) enum Reply {
     Issue { life: i64 },
     Fail(Failure),
     Silence,
 }
 
 impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
-    fn new(policy: Policy, answer: Answer) -> Self {
+    pub fn new(policy: Policy, answer: Answer) -> Self {
         let (now, stage) = (UnixTime(0), Stage::new());
         World {
             now,
             stage,
             policy,
+            ledger: Ledger::default(),
             answer,
             orders: vec![],
             questions: vec![],
             abandoned: 0,
+            notices: vec![],
+            looks: vec![],
             window: None,
             born_old: 0,
             seed: 7,
@@ -73,9 +82,10 @@ impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
         (self.seed >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn send(&mut self, event: Event) {
+    pub fn send(&mut self, event: Event) {
         let draw = self.draw();
-        let (stage, effects) = std::mem::take(&mut self.stage).step(self.now, event, &self.policy, draw);
+        let stage = std::mem::take(&mut self.stage);
+        let (stage, effects) = stage.step(self.now, event, &self.policy, &mut self.ledger, draw);
         // What the journal holds is what was decided.
         let journal = serde_json::to_string(&stage).unwrap();
         assert_eq!(serde_json::from_str::<Stage>(&journal).unwrap(), stage);
@@ -93,7 +103,8 @@ impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
                     Reply::Issue { life } => {
                         let authority = attempt.way.authority.to_string();
                         let held = held(self.now.seconds() - self.born_old, life);
-                        let held = Held { epoch, authority, obtained_at: self.now, ..held };
+                        let without = attempt.leave_out.clone();
+                        let held = Held { epoch, authority, without, obtained_at: self.now, ..held };
                         self.now = self.now + Duration::from_millis(200);
                         self.send(Event::Issued(held));
                     }
@@ -105,6 +116,8 @@ impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
                 }
             }
             Effect::AbandonOrder => self.abandoned += 1,
+            Effect::Tell(notice) => self.notices.push(notice),
+            Effect::Look(names) => self.looks.push(names),
             Effect::AskRenewalInfo { epoch, .. } => {
                 self.questions.push(self.now);
                 match &self.window {
@@ -116,7 +129,7 @@ impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
     }
 
     /// Runs until `end`, and says how long no valid certificate was held.
-    fn run(&mut self, end: UnixTime) -> Duration {
+    pub fn run(&mut self, end: UnixTime) -> Duration {
         let mut bare = Duration::ZERO;
         while self.now < end {
             let next = self.stage.wakes_at().max(self.now).min(end);
@@ -128,13 +141,13 @@ impl<Answer: FnMut(UnixTime, &Attempt) -> Reply> World<Answer> {
         bare
     }
 
-    fn orders_between(&self, from: i64, to: i64) -> usize {
+    pub fn orders_between(&self, from: i64, to: i64) -> usize {
         let window = UnixTime::from_seconds(from)..UnixTime::from_seconds(to);
         self.orders.iter().filter(|(at, _)| window.contains(at)).count()
     }
 }
 
-fn unreachable() -> Failure {
+pub(crate) fn unreachable() -> Failure {
     Failure::Unreachable { detail: "refused".into() }
 }
 
@@ -231,8 +244,8 @@ fn every_failure_is_tried_again_for_ever() {
         let mut world = World::new(policy(), |_, _| Reply::Fail(why.clone()));
         world.run(UnixTime::from_seconds(365 * DAY));
         let last_week = world.orders_between(358 * DAY, 365 * DAY);
-        // Certificates that are no good count against the authority's limits.
-        let least = if matches!(why, Failure::BadCertificate { .. }) { 1 } else { 20 };
+        // Certificates that are no good count against the authority's limits, and a name that fails for ever against its pause.
+        let least = if matches!(why, Failure::BadCertificate { .. } | Failure::Invalid { .. }) { 1 } else { 20 };
         assert!((least..=200).contains(&last_week), "{why}: {last_week}");
         assert!(world.orders_between(0, 60) <= 6, "{why}: {} at once", world.orders_between(0, 60));
     }
@@ -249,7 +262,7 @@ fn an_order_without_an_answer_is_given_up_and_begun_again() {
 fn the_next_challenge_then_the_next_authority_is_tried() {
     let ways =
         vec![way("a", ChallengeKind::Http01), way("a", ChallengeKind::TlsAlpn01), way("b", ChallengeKind::Http01)];
-    let policy = Policy { ways: ways.clone(), ..policy() };
+    let policy = Policy { ways: ways.clone().into(), ..policy() };
     let mut world = World::new(policy.clone(), |_, _| Reply::Fail(invalid()));
     world.run(UnixTime::from_seconds(8 * 3600));
     let tried: Vec<_> = world.orders.iter().map(|(_, way)| way.clone()).collect();
@@ -264,7 +277,7 @@ fn the_next_challenge_then_the_next_authority_is_tried() {
 fn a_limit_of_one_authority_stops_that_one_only() {
     let ways = vec![way("a", ChallengeKind::Http01), way("b", ChallengeKind::Http01)];
     let year = Some(UnixTime::from_seconds(365 * DAY));
-    let mut world = World::new(Policy { ways, ..policy() }, |_, attempt| match &*attempt.way.issuer {
+    let mut world = World::new(Policy { ways: ways.into(), ..policy() }, |_, attempt| match &*attempt.way.issuer {
         "a" => Reply::Fail(Failure::Limited { until: year, detail: "slow down".into() }),
         _ => Reply::Issue { life: 90 * DAY },
     });
@@ -301,10 +314,10 @@ fn a_refused_replacement_is_ordered_once_more_without_it() {
 
 #[test]
 fn an_order_under_way_is_taken_up_after_a_restart_and_not_placed_again() {
-    let (stage, effects) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), 0.5);
+    let (stage, effects) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), &mut Ledger::default(), 0.5);
     let Effect::PlaceOrder(before) = &effects[0] else { panic!("{effects:?}") };
     let later = UnixTime::from_seconds(7200);
-    let (stage, effects) = stage.step(later, Event::Started(None), &policy(), 0.5);
+    let (stage, effects) = stage.step(later, Event::Started(None), &policy(), &mut Ledger::default(), 0.5);
     let Effect::PlaceOrder(after) = &effects[0] else { panic!("{effects:?}") };
     assert_eq!((after.number, &after.way), (before.number, &before.way));
     assert!(stage.wakes_at() > later, "its deadline begins again");
@@ -313,13 +326,15 @@ fn an_order_under_way_is_taken_up_after_a_restart_and_not_placed_again() {
 #[test]
 fn the_moment_chosen_in_a_window_outlives_restarts_in_every_stage() {
     let choice = Some(Choice { start: UnixTime(1), end: UnixTime(3), at: UnixTime(2) });
-    let (stage, _) = Stage::new().step(UnixTime(0), Event::Started(Some(held(0, 90 * DAY))), &policy(), 0.5);
+    let (stage, _) =
+        Stage::new().step(UnixTime(0), Event::Started(Some(held(0, 90 * DAY))), &policy(), &mut Ledger::default(), 0.5);
     let Stage::Serving { held: known, renew_at, ask_at, trouble } = stage else { panic!("{stage:?}") };
     let known = Held { choice, ..known };
     let serving = Stage::Serving { held: known, renew_at, ask_at, trouble };
-    let (ordering, _) = serving.clone().step(UnixTime(5), Event::Renew, &policy(), 0.5);
+    let (ordering, _) = serving.clone().step(UnixTime(5), Event::Renew, &policy(), &mut Ledger::default(), 0.5);
     for stage in [serving, ordering] {
-        let (after, _) = stage.step(UnixTime(9), Event::Started(Some(held(0, 90 * DAY))), &policy(), 0.5);
+        let (after, _) =
+            stage.step(UnixTime(9), Event::Started(Some(held(0, 90 * DAY))), &policy(), &mut Ledger::default(), 0.5);
         assert_eq!(after.held().unwrap().choice, choice);
     }
 }
@@ -337,8 +352,9 @@ fn certificates_that_are_no_good_are_not_ordered_five_times_a_week() {
 
 #[test]
 fn a_bundle_stored_just_before_a_crash_ends_the_order() {
-    let (stage, _) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), 0.5);
-    let (stage, effects) = stage.step(UnixTime(1000), Event::Started(Some(held(0, 90 * DAY))), &policy(), 0.5);
+    let (stage, _) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), &mut Ledger::default(), 0.5);
+    let (stage, effects) =
+        stage.step(UnixTime(1000), Event::Started(Some(held(0, 90 * DAY))), &policy(), &mut Ledger::default(), 0.5);
     assert!(matches!(stage, Stage::Serving { .. }) && effects.is_empty());
 }
 
@@ -371,18 +387,36 @@ fn restarts_in_a_row_do_not_hurry_a_failing_order() {
 
 #[test]
 fn a_late_answer_of_a_given_up_attempt_is_ignored_but_its_certificate_is_taken() {
-    let (stage, _) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), 0.5);
-    let (stage, _) = stage.step(UnixTime::from_seconds(900), Event::Tick, &policy(), 0.5);
-    let (after, effects) = stage.clone().step(UnixTime::from_seconds(901), Event::Failed(1, invalid()), &policy(), 0.5);
+    let (stage, _) = Stage::new().step(UnixTime(0), Event::Tick, &policy(), &mut Ledger::default(), 0.5);
+    let (stage, _) = stage.step(UnixTime::from_seconds(900), Event::Tick, &policy(), &mut Ledger::default(), 0.5);
+    let (after, effects) = stage.clone().step(
+        UnixTime::from_seconds(901),
+        Event::Failed(1, invalid()),
+        &policy(),
+        &mut Ledger::default(),
+        0.5,
+    );
     assert_eq!((after, effects), (stage.clone(), vec![]));
-    let (after, _) = stage.step(UnixTime::from_seconds(901), Event::Issued(held(901, 90 * DAY)), &policy(), 0.5);
+    let (after, _) = stage.step(
+        UnixTime::from_seconds(901),
+        Event::Issued(held(901, 90 * DAY)),
+        &policy(),
+        &mut Ledger::default(),
+        0.5,
+    );
     assert!(matches!(after, Stage::Serving { .. }));
 }
 
 #[test]
 fn a_window_of_the_authority_moves_the_renewal_and_one_in_the_past_means_now() {
     let serving = || {
-        let (stage, _) = Stage::new().step(UnixTime(0), Event::Started(Some(held(0, 90 * DAY))), &policy(), 0.0);
+        let (stage, _) = Stage::new().step(
+            UnixTime(0),
+            Event::Started(Some(held(0, 90 * DAY))),
+            &policy(),
+            &mut Ledger::default(),
+            0.0,
+        );
         stage
     };
     let info = |start: i64, end: i64| {
@@ -390,16 +424,16 @@ fn a_window_of_the_authority_moves_the_renewal_and_one_in_the_past_means_now() {
         Event::RenewalInfo(1, RenewalInfo { start, end, explanation: None, ask_again: Duration::from_secs(3600) })
     };
     let now = UnixTime::from_seconds(10 * DAY);
-    let (stage, _) = serving().step(now, info(50 * DAY, 52 * DAY), &policy(), 0.5);
+    let (stage, _) = serving().step(now, info(50 * DAY, 52 * DAY), &policy(), &mut Ledger::default(), 0.5);
     assert!(matches!(stage, Stage::Serving { renew_at, .. } if renew_at == UnixTime::from_seconds(51 * DAY)));
-    let (stage, _) = stage.step(now, info(50 * DAY, 52 * DAY), &policy(), 0.9);
+    let (stage, _) = stage.step(now, info(50 * DAY, 52 * DAY), &policy(), &mut Ledger::default(), 0.9);
     assert!(matches!(stage, Stage::Serving { renew_at, .. } if renew_at == UnixTime::from_seconds(51 * DAY)), "kept");
-    let (stage, _) = stage.step(now, info(DAY, 2 * DAY), &policy(), 0.5);
+    let (stage, _) = stage.step(now, info(DAY, 2 * DAY), &policy(), &mut Ledger::default(), 0.5);
     assert!(stage.wakes_at() <= now);
-    let (_, effects) = stage.step(now, Event::Tick, &policy(), 0.5);
+    let (_, effects) = stage.step(now, Event::Tick, &policy(), &mut Ledger::default(), 0.5);
     assert!(matches!(effects[..], [Effect::PlaceOrder(_)]));
     // A window at the very end of the life leaves no room for attempts.
-    let (stage, _) = serving().step(now, info(89 * DAY, 90 * DAY), &policy(), 0.5);
+    let (stage, _) = serving().step(now, info(89 * DAY, 90 * DAY), &policy(), &mut Ledger::default(), 0.5);
     assert!(matches!(stage, Stage::Serving { renew_at, .. } if renew_at == UnixTime::from_seconds(75 * DAY)));
 }
 
@@ -437,17 +471,19 @@ fn renewal_information_is_asked_for_at_least_twice_a_day() {
 #[test]
 fn another_authority_in_the_configuration_means_a_new_certificate_at_once() {
     let foreign = Held { authority: "https://staging/".into(), ..held(0, 90 * DAY) };
-    let (stage, _) = Stage::new().step(UnixTime(0), Event::Started(Some(foreign)), &policy(), 0.5);
-    let (stage, effects) = stage.step(UnixTime(0), Event::Tick, &policy(), 0.5);
+    let (stage, _) =
+        Stage::new().step(UnixTime(0), Event::Started(Some(foreign)), &policy(), &mut Ledger::default(), 0.5);
+    let (stage, effects) = stage.step(UnixTime(0), Event::Tick, &policy(), &mut Ledger::default(), 0.5);
     assert!(matches!(&effects[..], [Effect::PlaceOrder(attempt)] if attempt.replaces.is_none()));
     assert!(stage.held().is_some(), "the old one serves meanwhile");
 }
 
 #[test]
 fn a_wish_to_renew_is_heard_at_any_time_but_never_doubles_an_order() {
-    let (stage, _) = Stage::new().step(UnixTime(0), Event::Started(Some(held(0, 90 * DAY))), &policy(), 0.5);
-    let (stage, effects) = stage.step(UnixTime(1), Event::Renew, &policy(), 0.5);
+    let (stage, _) =
+        Stage::new().step(UnixTime(0), Event::Started(Some(held(0, 90 * DAY))), &policy(), &mut Ledger::default(), 0.5);
+    let (stage, effects) = stage.step(UnixTime(1), Event::Renew, &policy(), &mut Ledger::default(), 0.5);
     assert_eq!(effects.len(), 1);
-    let (_, effects) = stage.step(UnixTime(2), Event::Renew, &policy(), 0.5);
+    let (_, effects) = stage.step(UnixTime(2), Event::Renew, &policy(), &mut Ledger::default(), 0.5);
     assert!(effects.is_empty());
 }

@@ -181,7 +181,9 @@ fn read(reader: &mut Reader<'_>) -> Result<Plan, Complaint> {
         reader.shared.issuers[index].state_path = Some(process.state_path.clone());
     }
     acme_dns::settle(reader)?;
-    let issuers = std::mem::take(&mut reader.shared.issuers).into();
+    let issuers = std::mem::take(&mut reader.shared.issuers);
+    super::directives::acme_limits::check(&issuers)?;
+    let issuers = issuers.into();
     let (http, certificates) = built.map_or_else(Default::default, |built| (Some(built.http), built.certificates));
     Ok(Plan { process, http, issuers, certificates: certificates.into() })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::books::Books;
 use crate::acme::{Ca, Outcome};
 use crate::cert::bundle::Bundle;
 use crate::cert::failure::Failure;
@@ -52,16 +53,32 @@ pub struct Rules {
     pub spec: Arc<CertSpec>,
     /// When and how.
     pub policy: Policy,
-    /// The issuers that the policy names.
+    /// The issuers that the policy names, the first one first.
     pub issuers: Vec<(String, Arc<Ca>)>,
+}
+
+/// Where the keepers of one state path write.
+#[derive(Clone)]
+pub struct Desk {
+    /// Journals and bundles.
+    pub shelf: Arc<dyn Shelf>,
+    /// The ledger.
+    pub books: Arc<Books>,
+}
+
+impl Desk {
+    /// A desk over a shelf.
+    pub fn over(shelf: Arc<dyn Shelf>) -> Desk {
+        Desk { books: Arc::new(Books::open(shelf.clone())), shelf }
+    }
 }
 
 /// What a keeper is told.
 pub enum Word {
     /// A report for the stage.
     Event(Event),
-    /// An order brought a generation.
-    Issued(u64, Box<Bundle>),
+    /// The order of this attempt, for these names, brought a generation.
+    Issued(u64, Arc<CertSpec>, Box<Bundle>),
     /// The configuration changed.
     Rules(Box<Rules>),
 }
@@ -71,28 +88,33 @@ pub struct Keeper {
     rules: Rules,
     tools: Tools,
     shelf: Arc<dyn Shelf>,
+    books: Arc<Books>,
     stage: Stage,
     seen: Arc<Mutex<Stage>>,
     inbox: mpsc::UnboundedReceiver<Word>,
     reports: mpsc::UnboundedSender<Word>,
     order: Option<JoinHandle<()>>,
     /// Held while an order is placed or abandoned: never both at once.
-    desk: Arc<tokio::sync::Mutex<()>>,
+    one_at_a_time: Arc<tokio::sync::Mutex<()>>,
     unstored: Option<(Box<Bundle>, UnixTime)>,
 }
 
 impl Keeper {
     /// A keeper that goes on where the journal stands; `held` is what the shelf holds.
-    pub fn new(rules: Rules, tools: Tools, shelf: Arc<dyn Shelf>, held: Option<&Bundle>) -> (Keeper, Handle) {
+    pub fn new(rules: Rules, tools: Tools, desk: Desk, held: Option<&Bundle>) -> (Keeper, Handle) {
+        let Desk { shelf, books } = desk;
         let record = shelf.load(&Record::Stage(rules.spec.id.clone()));
         let stage = record.ok().flatten().and_then(|text| StageRecord::read(&text)).unwrap_or_default();
         let (reports, inbox) = mpsc::unbounded_channel();
         let seen = Arc::new(Mutex::new(stage.clone()));
         let handle = Handle { reports: reports.downgrade(), seen: seen.clone(), task: None };
-        let desk = Arc::default();
+        let one_at_a_time = Arc::default();
         // The first word of all.
-        let _ = reports.send(Word::Event(Event::Started(held.map(Held::of))));
-        (Keeper { rules, tools, shelf, stage, seen, inbox, reports, order: None, desk, unstored: None }, handle)
+        let wanted = &rules.spec.identifiers;
+        let _ = reports.send(Word::Event(Event::Started(held.map(|bundle| Held::for_names(bundle, wanted)))));
+        let (order, unstored) = (None, None);
+        let keeper = Keeper { rules, tools, shelf, books, stage, seen, inbox, reports, order, one_at_a_time, unstored };
+        (keeper, handle)
     }
 
     /// Runs until the task is aborted.
@@ -109,13 +131,14 @@ impl Keeper {
             };
             match word {
                 Word::Event(event) => self.step(event).await,
-                Word::Issued(attempt, bundle) => self.issued(attempt, bundle).await,
+                Word::Issued(attempt, ordered, bundle) => self.issued(attempt, &ordered, bundle).await,
                 Word::Rules(rules) => {
                     self.rules = *rules;
                     // An order under way may end first; its certificate is judged by the new rules then.
                     if !matches!(self.stage, Stage::Ordering { .. }) {
                         let held = self.stage.held().cloned();
                         self.step(Event::Started(held)).await;
+                        self.step(Event::Cleared).await;
                     }
                 }
             }
@@ -131,7 +154,15 @@ impl Keeper {
         };
         let asked = self.asked();
         let now = self.tools.clock.now();
-        let (next, effects) = self.stage.clone().step(now, event, &self.rules.policy, self.tools.dice.draw());
+        let (draw, policy, stage) = (self.tools.dice.draw(), &self.rules.policy, self.stage.clone());
+        let (noted, (next, effects)) = self.books.with(|ledger| {
+            let before = ledger.changes();
+            let done = stage.step(now, event, policy, ledger, draw);
+            (ledger.changes() > before, done)
+        });
+        if noted && let Err(error) = self.books.save(now).await {
+            tracing::error!("{}: the ledger cannot be written: {error}", self.rules.spec.id);
+        }
         if next != self.stage {
             let (shelf, id, text) = (self.shelf.clone(), self.rules.spec.id.clone(), StageRecord::write(&next));
             // A disk that refuses must not stop a renewal: a lost journal costs one order at most.
@@ -163,6 +194,9 @@ impl Keeper {
             Effect::PlaceOrder(attempt) => (Some(attempt.way.issuer.clone()), Some(attempt.number)),
             Effect::AbandonOrder => (asked, None),
             Effect::AskRenewalInfo { .. } => (None, None),
+            Effect::Tell(notice) => return tracing::warn!("{}: {notice}", self.rules.spec.id),
+            // Nobody looks from outside yet.
+            Effect::Look(_) => return,
         };
         let issuers = &self.rules.issuers;
         let ca = issuers.iter().find(|(name, _)| issuer.as_ref().is_none_or(|wanted| wanted == name));
@@ -172,15 +206,15 @@ impl Keeper {
         {
             order.abort();
         }
-        let (ca, spec, reports) = (ca.clone(), self.rules.spec.clone(), self.reports.downgrade());
-        let desk = (!matches!(effect, Effect::AskRenewalInfo { .. })).then(|| self.desk.clone());
+        let (ca, spec, reports) = (ca.clone(), self.ordered(&effect), self.reports.downgrade());
+        let turns = (!matches!(effect, Effect::AskRenewalInfo { .. })).then(|| self.one_at_a_time.clone());
         let task = tokio::spawn(async move {
-            let _one_at_a_time = match &desk {
-                Some(desk) => Some(desk.lock().await),
+            let _one_at_a_time = match &turns {
+                Some(turns) => Some(turns.lock().await),
                 None => None,
             };
             let word = match ca.perform(&spec, effect, epoch).await {
-                Outcome::Issued(bundle) => Word::Issued(number.unwrap_or_default(), bundle),
+                Outcome::Issued(bundle) => Word::Issued(number.unwrap_or_default(), spec.clone(), bundle),
                 Outcome::Event(event) => Word::Event(event),
                 Outcome::Done => return,
             };
@@ -193,10 +227,21 @@ impl Keeper {
         }
     }
 
+    /// What is ordered: the specification, without the names that the attempt leaves out.
+    fn ordered(&self, effect: &Effect) -> Arc<CertSpec> {
+        let spec = &self.rules.spec;
+        match effect {
+            Effect::PlaceOrder(attempt) if !attempt.leave_out.is_empty() => {
+                Arc::new(CertSpec { identifiers: attempt.names(&spec.identifiers), ..(**spec).clone() })
+            }
+            _ => spec.clone(),
+        }
+    }
+
     /// A new generation: through the gate, onto the shelf, into force, then into the journal.
-    async fn issued(&mut self, attempt: u64, bundle: Box<Bundle>) {
+    async fn issued(&mut self, attempt: u64, ordered: &CertSpec, bundle: Box<Bundle>) {
         let (spec, now) = (self.rules.spec.clone(), self.tools.clock.now());
-        let verdict = gate::judge(&(*bundle).clone().into(), &spec.identifiers, Source::Authority, now);
+        let verdict = gate::judge(&(*bundle).clone().into(), &ordered.identifiers, Source::Authority, now);
         if let Some(objection) = verdict.refusals.first() {
             let why = Failure::BadCertificate { detail: objection.to_string() };
             return self.step(Event::Failed(attempt, why)).await;
@@ -212,8 +257,9 @@ impl Keeper {
             bundle.issuer,
             bundle.leaf.not_after
         );
+        let held = Held::for_names(&bundle, &spec.identifiers);
         (self.tools.publish)(vec![Installed { spec, bundle: Arc::new((*bundle).clone()) }]);
-        self.step(Event::Issued(Held::of(&bundle))).await;
+        self.step(Event::Issued(held)).await;
         if self.unstored.is_none() {
             self.forget_order().await;
         }
@@ -318,7 +364,8 @@ impl Drop for Handle {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Does what blocks on a thread for it.
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ShelfError> + Send + 'static,
 ) -> Result<T, ShelfError> {
     match tokio::task::spawn_blocking(work).await {

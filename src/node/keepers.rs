@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::keeper::{Handle, Installed, Keeper, Rules, Tools, Word};
+use super::keeper::{Desk, Handle, Installed, Keeper, Rules, Tools, Word};
 use crate::acme::{Around, Ca, Secrets};
 use crate::cert::bundle::Bundle;
 use crate::cert::journal::Shelf;
@@ -21,8 +21,8 @@ pub struct Keepers {
     tools: Tools,
     challenges: Arc<Challenges>,
     secrets: Arc<dyn Secrets>,
-    shelves: HashMap<PathBuf, Arc<dyn Shelf>>,
-    nowhere: Arc<dyn Shelf>,
+    desks: HashMap<PathBuf, Desk>,
+    nowhere: Desk,
     issuers: HashMap<Arc<str>, (Issuer, Arc<Ca>)>,
     kept: HashMap<CertId, (Arc<CertSpec>, Handle)>,
     standing: Standing,
@@ -35,8 +35,8 @@ impl Keepers {
             tools,
             challenges,
             secrets,
-            shelves: HashMap::new(),
-            nowhere: Arc::new(Memory::default()),
+            desks: HashMap::new(),
+            nowhere: Desk::over(Arc::new(Memory::default())),
             issuers: HashMap::new(),
             kept: HashMap::new(),
             standing: Standing::default(),
@@ -60,7 +60,7 @@ impl Keepers {
                 tracing::error!("{}: there is no issuer {:?}", spec.id, spec.issuer);
                 continue;
             };
-            held.extend(self.keep(issuer, spec));
+            held.extend(self.keep(issuer, issuers, spec));
         }
         if !held.is_empty() {
             (self.tools.publish)(held);
@@ -89,20 +89,22 @@ impl Keepers {
     }
 
     /// Starts or instructs one keeper; what a new one finds held is returned.
-    fn keep(&mut self, issuer: &Issuer, spec: &CertSpec) -> Option<Installed> {
-        let shelf = self.shelf(issuer);
-        let ca = self.ca(issuer, &shelf);
+    fn keep(&mut self, issuer: &Issuer, all: &[Issuer], spec: &CertSpec) -> Option<Installed> {
+        let desk = self.desk(issuer);
         let spec = Arc::new(spec.clone());
-        let mut policy = Policy::of(issuer);
-        policy.ways = ways::workable(policy.ways, &spec.identifiers, self.standing);
-        let rules = Rules { spec: spec.clone(), policy, issuers: vec![(issuer.name.to_string(), ca)] };
+        let fallbacks = issuer.fallback.iter().filter_map(|name| all.iter().find(|other| other.name == *name));
+        let asked = std::iter::once(issuer).chain(fallbacks);
+        let issuers = asked.map(|issuer| (issuer.name.to_string(), self.ca(issuer))).collect();
+        let mut policy = Policy::of(issuer, all, spec.identifiers.as_slice());
+        policy.ways = ways::workable(policy.ways.to_vec(), &spec.identifiers, self.standing).into();
+        let rules = Rules { spec: spec.clone(), policy, issuers };
         if let Some((known, handle)) = self.kept.get_mut(&spec.id) {
             *known = spec;
             handle.tell(Word::Rules(Box::new(rules)));
             return None;
         }
-        let held = self.held(&spec, &shelf);
-        let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), shelf, held.as_ref());
+        let held = self.held(&spec, &desk.shelf);
+        let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), desk, held.as_ref());
         handle.attach(tokio::spawn(keeper.run()));
         self.kept.insert(spec.id.clone(), (spec.clone(), handle));
         held.map(|bundle| Installed { spec, bundle: Arc::new(bundle) })
@@ -116,16 +118,16 @@ impl Keepers {
         })
     }
 
-    fn shelf(&mut self, issuer: &Issuer) -> Arc<dyn Shelf> {
+    fn desk(&mut self, issuer: &Issuer) -> Desk {
         let Some(path) = &issuer.state_path else { return self.nowhere.clone() };
-        if let Some(shelf) = self.shelves.get(path) {
-            return shelf.clone();
+        if let Some(desk) = self.desks.get(path) {
+            return desk.clone();
         }
         match Directory::view(path) {
             Ok(directory) => {
-                let shelf: Arc<dyn Shelf> = Arc::new(directory);
-                self.shelves.insert(path.clone(), shelf.clone());
-                shelf
+                let desk = Desk::over(Arc::new(directory));
+                self.desks.insert(path.clone(), desk.clone());
+                desk
             }
             // Of another format, or not ours to read: nothing of it is touched, and the next plan looks again.
             Err(error) => {
@@ -135,12 +137,12 @@ impl Keepers {
         }
     }
 
-    fn ca(&mut self, issuer: &Issuer, shelf: &Arc<dyn Shelf>) -> Arc<Ca> {
+    fn ca(&mut self, issuer: &Issuer) -> Arc<Ca> {
         if let Some((_, ca)) = self.issuers.get(&issuer.name) {
             return ca.clone();
         }
         let around = Around {
-            shelf: shelf.clone(),
+            shelf: self.desk(issuer).shelf,
             challenges: self.challenges.clone(),
             secrets: self.secrets.clone(),
             clock: self.tools.clock.clone(),

@@ -12,12 +12,8 @@ use crate::words::Place;
 
 fn issuer(path: Option<&std::path::Path>, seconds: u64) -> Issuer {
     let leaf_lifetime = Duration::from_secs(seconds);
-    Issuer {
-        name: "inner".into(),
-        state_path: path.map(Into::into),
-        authority: Authority::Internal(InternalAuthority { leaf_lifetime, ..InternalAuthority::default() }),
-        place: Place::built_in(),
-    }
+    let authority = Authority::Internal(InternalAuthority { leaf_lifetime, ..InternalAuthority::default() });
+    Issuer::new("inner", path.map(Into::into), authority, Place::built_in())
 }
 
 fn spec(name: &str) -> CertSpec {

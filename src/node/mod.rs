@@ -2,7 +2,8 @@
 //! real clock and the real dice.
 
 pub mod admin;
-pub mod borrowed;
+pub mod books;
+mod borrowed;
 pub mod challenge_listener;
 pub mod channel;
 pub mod child;

@@ -142,7 +142,7 @@ impl Quick {
                 ..AcmeServer::at(self.authority.as_str())
             })
         };
-        Issuer { name: ISSUER.into(), state_path: Some(self.state.clone()), authority, place: Place::built_in() }
+        Issuer::new(ISSUER, Some(self.state.clone()), authority, Place::built_in())
     }
 
     fn proxy(&self, site: &Site) -> Handler {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dns::DnsProvider;
+use super::limits::Limits;
 use crate::words::{Place, SecretRef};
 
 /// One `acme_issuer NAME { … }` block.
@@ -18,8 +19,37 @@ pub struct Issuer {
     pub state_path: Option<PathBuf>,
     /// Who it is.
     pub authority: Authority,
+    /// `fallback NAME …`: the issuers that are asked, in this order, when this one does not issue.
+    pub fallback: Vec<Arc<str>>,
+    /// `standby NAME`: the issuer that keeps a second certificate ready, with a key of its own.
+    pub standby: Option<Arc<str>>,
     /// Where it was said.
     pub place: Place,
+}
+
+impl Issuer {
+    /// An issuer with neither fallback nor standby.
+    pub fn new(name: impl Into<Arc<str>>, state_path: Option<PathBuf>, authority: Authority, place: Place) -> Issuer {
+        Issuer { name: name.into(), state_path, authority, fallback: Vec::new(), standby: None, place }
+    }
+
+    /// The authority as journals and bundles write it: directory URL or `internal`.
+    pub fn authority_name(&self) -> &str {
+        match &self.authority {
+            Authority::Acme(server) => &server.directory,
+            Authority::Internal(_) => "internal",
+        }
+    }
+
+    /// What it allows.
+    pub fn limits(&self) -> Limits {
+        match &self.authority {
+            Authority::Acme(server) => {
+                server.limits.as_deref().cloned().unwrap_or_else(|| Limits::of_directory(&server.directory))
+            }
+            Authority::Internal(_) => Limits::OWN,
+        }
+    }
 }
 
 /// What stands behind an issuer.
@@ -70,6 +100,8 @@ pub struct AcmeServer {
     pub retry_interval: Duration,
     /// `staging`: the directory of the authority's test side, for `semper renew --dry-run`. Let's Encrypt's is known.
     pub staging: Option<Arc<str>>,
+    /// `limits`: what it allows. `None`: what follows from the directory ([`Limits::of_directory`]).
+    pub limits: Option<Box<Limits>>,
 }
 
 impl AcmeServer {
@@ -92,6 +124,7 @@ impl AcmeServer {
             order_timeout: Duration::from_secs(900),
             retry_interval: Duration::from_secs(60),
             staging: None,
+            limits: None,
         }
     }
 

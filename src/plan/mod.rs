@@ -10,6 +10,7 @@ pub mod dns;
 pub mod files;
 pub mod gzip;
 pub mod headers;
+pub mod limits;
 pub mod listener;
 pub mod location;
 pub mod log;

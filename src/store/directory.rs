@@ -7,6 +7,7 @@
 //! accounts/ISSUER.key        an account key of one issuer
 //! accounts/NAME.next.key     the key that takes its place at present
 //! accounts/ISSUER.json       the account there
+//! ledger.json                what of the authorities' limits is used up
 //! authority/ISSUER.pem       root and key of a built-in authority
 //! authority/ISSUER.intermediate.pem   its intermediate and key
 //! certs/ID/bundle.pem        key and chain in force: a second name of the newest generation
@@ -119,6 +120,7 @@ impl Directory {
             }
             Record::Stage(id) => self.home(id).join("stage.json"),
             Record::Order(id) => self.home(id).join("order.json"),
+            Record::Ledger => self.root.join("ledger.json"),
         }
     }
 

@@ -9,7 +9,7 @@ use semper::cert::bundle::Bundle;
 use semper::cert::journal::Shelf;
 use semper::cert::stage::{Policy, Stage};
 use semper::node::clock::{RealClock, RealDice};
-use semper::node::keeper::{Handle, Installed, Keeper, Rules, Tools};
+use semper::node::keeper::{Desk, Handle, Installed, Keeper, Rules, Tools};
 use semper::node::secrets::OwnSecrets;
 use semper::plan::acme::{AcmeServer, Authority, Issuer};
 use semper::plan::certificate::{CertSpec, KeyKind};
@@ -97,12 +97,7 @@ async fn serve_tls(challenges: Arc<Challenges>) -> u16 {
 }
 
 pub fn issuer(server: AcmeServer, state: &Path) -> Issuer {
-    Issuer {
-        name: "test".into(),
-        state_path: Some(state.to_owned()),
-        authority: Authority::Acme(server),
-        place: Place::built_in(),
-    }
+    Issuer::new("test", Some(state.to_owned()), Authority::Acme(server), Place::built_in())
 }
 
 pub fn spec(names: &[&str], key: KeyKind) -> CertSpec {
@@ -119,7 +114,13 @@ pub struct House {
 impl House {
     /// Starts a keeper; `minute` is the unit of its retry ladder.
     pub fn open(gate: &Gate, issuer: &Issuer, spec: &CertSpec, shelf: Arc<dyn Shelf>, minute: Duration) -> House {
-        House::with(gate, issuer, spec, shelf, Policy { minute, ..Policy::of(issuer) })
+        House::with(
+            gate,
+            issuer,
+            spec,
+            shelf,
+            Policy { minute, ..Policy::of(issuer, &[], spec.identifiers.as_slice()) },
+        )
     }
 
     /// Starts a keeper with rules of its own.
@@ -136,7 +137,7 @@ impl House {
         let ca = Arc::new(Ca::new(issuer, around));
         let rules = Rules { spec: Arc::new(spec.clone()), policy, issuers: vec![(issuer.name.to_string(), ca)] };
         let held = shelf.bundle(&spec.id).unwrap();
-        let (keeper, mut handle) = Keeper::new(rules, tools, shelf, held.as_ref());
+        let (keeper, mut handle) = Keeper::new(rules, tools, Desk::over(shelf), held.as_ref());
         handle.attach(runtime.spawn(keeper.run()));
         House { installed, handle, runtime }
     }

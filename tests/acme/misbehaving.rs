@@ -106,8 +106,10 @@ fn one(
     let state = tempfile::tempdir().unwrap();
     let issuer = issuer(server(&ca), state.path());
     let shelf = Arc::new(Directory::open(state.path()).unwrap());
-    let policy = Policy { minute: MINUTE, order_patience: ORDER, ..Policy::of(&issuer) };
-    let house = House::with(gate, &issuer, &spec(&["a.test"], KeyKind::EcdsaP256), shelf, policy);
+    let spec = spec(&["a.test"], KeyKind::EcdsaP256);
+    let policy = Policy::of(&issuer, &[], spec.identifiers.as_slice());
+    let policy = Policy { minute: MINUTE, order_patience: ORDER, ..policy };
+    let house = House::with(gate, &issuer, &spec, shelf, policy);
     let begun = std::time::Instant::now();
     while house.installed().is_empty() {
         if begun.elapsed() > PATIENCE * 2 {

@@ -4,6 +4,7 @@ use crate::authority::{Authority, FAULTS, Fault, Outcome};
 use crate::node::Certificate;
 use semper::cert::ari::RenewalInfo;
 use semper::cert::failure::Failure;
+use semper::cert::ledger::Ledger;
 use semper::cert::stage::{Attempt, Effect, Event, Held, Policy, Stage, Way};
 use semper::clock::UnixTime;
 use semper::plan::acme::ChallengeKind;
@@ -45,7 +46,7 @@ impl Scenario {
         Scenario {
             name: "storm",
             lifetime: 90 * 86_400,
-            certificates: 8,
+            certificates: 16,
             authorities: 2,
             days: 300,
             fault_every: 60.0,
@@ -126,6 +127,8 @@ pub struct World {
     whats: BTreeMap<u64, (What, u32)>,
     number: u64,
     certificates: Vec<Certificate>,
+    /// On disk, with every step.
+    ledger: Ledger,
     authorities: Vec<Authority>,
     calm_from: UnixTime,
     counters: Counters,
@@ -142,9 +145,9 @@ impl World {
                 challenge: Some(kind),
             })
         });
-        let policy =
-            Policy { ways: ways.collect(), order_patience: Duration::from_secs(900), minute: Duration::from_secs(60) };
-        let certificates = (0..scenario.certificates).map(|n| Certificate::new(n, policy.clone())).collect();
+        let policy = Policy::new(vec![], ways.collect::<Vec<_>>());
+        let named = |n: usize| policy.for_names(vec![format!("name{n}.site{n}.example").parse().unwrap()]);
+        let certificates = (0..scenario.certificates).map(|n| Certificate::new(n, named(n))).collect();
         let start = UnixTime::from_seconds(1_800_000_000);
         World {
             now: start,
@@ -153,6 +156,7 @@ impl World {
             whats: BTreeMap::new(),
             number: 0,
             certificates,
+            ledger: Ledger::default(),
             authorities,
             calm_from: start + DAY * u32::try_from(scenario.days).unwrap(),
             counters: Counters::default(),
@@ -267,7 +271,8 @@ impl World {
         let draw = self.draw();
         let certificate = &mut self.certificates[who];
         let before = certificate.stage.held().map(|held| held.epoch);
-        let (stage, effects) = std::mem::take(&mut certificate.stage).step(self.now, event, &certificate.policy, draw);
+        let stage = std::mem::take(&mut certificate.stage);
+        let (stage, effects) = stage.step(self.now, event, &certificate.policy, &mut self.ledger, draw);
         certificate.stage = stage;
         self.check(who, before);
         if self.crashes(who) {
@@ -302,6 +307,7 @@ impl World {
                 };
                 self.push(self.now + pause, who, What::Answer(Box::new((event, None))));
             }
+            Effect::Look(_) | Effect::Tell(_) => {}
         }
     }
 
@@ -351,6 +357,10 @@ impl World {
                     ari_id: Some(format!("aki.{names}.{epoch}")),
                     choice: None,
                     obtained_at: self.now,
+                    without: attempt.leave_out.clone(),
+                    disowned: false,
+                    doubtful: false,
+                    explanation: None,
                 };
                 self.push(self.now + pause, who, What::Answer(Box::new((Event::Issued(held.clone()), Some(held)))));
             }

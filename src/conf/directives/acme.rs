@@ -14,8 +14,10 @@ use crate::plan::acme::{
     AccountKey, AcmeServer, Authority, ChallengeKind, ExternalAccount, InternalAuthority, Issuer, Profile,
 };
 use crate::plan::certificate::{CertId, CertSpec, KeyKind};
+use crate::plan::limits::Limits;
 use crate::words::{Identifier, Place, SecretRef};
 
+use super::acme_limits;
 use super::names::{Wildcard, wildcard};
 use super::server::ServerDraft;
 
@@ -185,6 +187,8 @@ struct IssuerDraft {
     level: Level,
     server: AcmeServer,
     state_path: Option<Option<std::path::PathBuf>>,
+    fallback: Vec<Arc<str>>,
+    limits: Option<Directive>,
 }
 
 /// Takes `acme_issuer`.
@@ -197,7 +201,13 @@ pub fn issuer(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Comp
     if reader.shared.issuers.iter().any(|issuer| *issuer.name == **name) {
         return Err(Complaint::emerg(format!("duplicate acme_issuer \"{name}\""), place));
     }
-    let mut draft = IssuerDraft { level: Level::default(), server: AcmeServer::at(""), state_path: None };
+    let mut draft = IssuerDraft {
+        level: Level::default(),
+        server: AcmeServer::at(""),
+        state_path: None,
+        fallback: Vec::new(),
+        limits: None,
+    };
     let block = directive.block.as_ref().expect("the reader lets `acme_issuer` through only with a block");
     reader.walk(block, &mut draft)?;
     let Some(uri) = draft.level.text("uri") else {
@@ -216,16 +226,19 @@ pub fn issuer(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Comp
             return Err(Complaint::emerg("\"leaf_lifetime\" goes with \"uri internal\" alone", place));
         }
         terms_of_time(&draft.level, &mut draft.server, place)?;
-        Authority::Acme(AcmeServer { directory: uri.into(), ..draft.server })
+        let limits = draft.limits.as_ref().map(|said| acme_limits::limits(said, Limits::of_directory(uri)));
+        Authority::Acme(AcmeServer { directory: uri.into(), limits: limits.transpose()?.map(Box::new), ..draft.server })
     };
     if let Some(providers) = draft.level.args("dns_provider") {
         reader.shared.dns.want(name, providers.to_vec(), draft.level.has("challenge"), place);
     }
+    let standby = draft.level.text("standby").map(Into::into);
     if draft.state_path.is_none() {
         reader.shared.default_state.push(reader.shared.issuers.len());
     }
     let state_path = draft.state_path.flatten();
-    reader.shared.issuers.push(Issuer { name: (**name).into(), state_path, authority, place: place.clone() });
+    let issuer = Issuer::new(&**name, state_path, authority, place.clone());
+    reader.shared.issuers.push(Issuer { fallback: draft.fallback, standby, ..issuer });
     Ok(())
 }
 
@@ -284,7 +297,8 @@ impl Scope for IssuerDraft {
                 return Err(Complaint::emerg(format!("invalid staging \"{first}\": a URL of https is needed"), place));
             }
             "staging" => self.server.staging = Some(first.into()),
-            "fallback" => reader.not_yet("fallback", place),
+            "fallback" => self.fallback = acme_limits::fallback(directive)?,
+            "limits" => self.limits = Some(directive.clone()),
             _ => {}
         }
         Ok(())

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod acme_limits;
 pub mod cipher;
 pub mod client;
 pub mod error_page;
