@@ -17,6 +17,7 @@ use crate::node::world::{OfflineWorld, RealWorld};
 use crate::plan::Plan;
 
 use super::ca::{Ca, Trust};
+use super::state::State;
 use super::{ask, look};
 
 /// semper's commands. nginx's own flags (`semper -h`) go with no command.
@@ -68,6 +69,9 @@ enum Command {
     Ca(Ca),
     /// Makes this system trust the built-in authority, or no longer.
     Trust(Trust),
+    /// Accounts, keys and certificates of this node, sealed into one file and brought back.
+    #[command(subcommand)]
+    State(State),
     /// What would change if semper took nginx's place here. Changes nothing.
     Migrate {
         #[command(flatten)]
@@ -140,6 +144,7 @@ pub fn run(program: &[String]) -> ExitCode {
         Command::Explain { name, place } => look::explain(&name, place.layout(), &place.state_path()),
         Command::Ca(ca) => ca.run(),
         Command::Trust(trust) => trust.run(),
+        Command::State(state) => state.run(),
         Command::Migrate { place, json } => look::migrate(place.layout(), json),
     }
 }

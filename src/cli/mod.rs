@@ -9,6 +9,7 @@ pub mod look;
 pub mod migrate;
 pub mod nginx;
 pub mod options;
+pub mod state;
 pub mod version;
 
 use std::process::ExitCode;

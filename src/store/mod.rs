@@ -1,9 +1,11 @@
 //! Where are keys, certificates, accounts and journals kept? In a directory ([`Directory`], the default), or nowhere
 //! ([`Memory`], `state_path off`). Both keep the promises of [`Shelf`](crate::cert::journal::Shelf); neither decides.
 
+pub mod archive;
 mod atomic;
 pub mod directory;
 pub mod memory;
+pub mod seal;
 
 pub use directory::Directory;
 pub use memory::Memory;
