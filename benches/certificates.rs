@@ -67,8 +67,8 @@ fn name(number: usize) -> String {
 fn plan(dir: &Path, count: usize) -> Plan {
     let server = |number: usize| {
         let at = |kind: &str| dir.join(format!("{number}.{kind}"));
-        let files = FileCertificate { certificate: at("pem"), key: at("key"), passwords: None };
-        let certificates = Box::new([CertificateSource::File(files)]);
+        let files = FileCertificate { certificate: at("pem").into(), key: at("key").into(), passwords: None };
+        let certificates = Box::new([CertificateSource::File(files.into())]);
         let tls = ServerTls { certificates, ..ServerTls::default() };
         Arc::new(Server::bare(number, &name(number), Some(Arc::new(tls))))
     };

@@ -235,7 +235,7 @@ fn expires_and_try_files_are_read_once() {
     let try_files = location.try_files.as_ref().unwrap();
     assert_eq!(try_files.files.iter().map(|file| file.directory).collect::<Vec<_>>(), [false, true]);
     assert!(matches!(&try_files.last, TryLast::Named(name) if &**name == "@app"));
-    assert!(server.locations.named.contains_key(&b"@app"[..]));
+    assert!(server.locations.named(b"@app").is_some());
 }
 
 #[test]

@@ -4,10 +4,19 @@
 mod tls_bed;
 
 use rustls::ProtocolVersion;
-use semper::plan::tls::{CertificateSource, ServerTls, VerifyClient};
+use semper::plan::tls::{CertificateSource, TlsSettings, VerifyClient};
 use semper::words::Identifier;
 use std::io::{Read, Write};
 use tls_bed::{Bed, Kind, TestCa, connect, server, shown};
+
+/// `server`, which asks for certificates of `ca` now.
+fn strict(mut server: semper::plan::server::Server, ca: &TestCa) -> semper::plan::server::Server {
+    let tls = server.tls.as_ref().unwrap();
+    let mut settings = TlsSettings::clone(&tls.settings);
+    (settings.verify_client, settings.client_certificate) = (VerifyClient::On, Some(ca.file()));
+    server.tls = Some(settings.with(tls.certificates.clone()).into());
+    server
+}
 
 #[test]
 fn the_name_picks_server_and_certificate_and_the_default_takes_the_rest() {
@@ -56,7 +65,7 @@ fn a_rejected_name_gets_the_alert_of_nginx() {
     let ca = TestCa::new();
     let a = ca.issue(&["a.example"], Kind::P256);
     let mut reject = server(0, &["_"], &[]);
-    reject.tls = Some(ServerTls { reject_handshake: true, ..ServerTls::default() }.into());
+    reject.tls = Some(TlsSettings { reject_handshake: true, ..TlsSettings::default() }.with([]).into());
     let bed = Bed::new(vec![reject, server(1, &["a.example"], &[&a])], &[&a]);
     let error = connect(&bed, ca.client(), "x.example").unwrap().hello().unwrap_err();
     assert!(error.to_string().contains("UnrecognisedName"), "{error}");
@@ -68,14 +77,14 @@ fn sessions_are_resumed_with_tickets_across_servers_that_ask_the_same() {
     let ca = TestCa::new();
     let a = ca.issue(&["a.example"], Kind::P256);
     for (tls, resumes) in [
-        (ServerTls::default(), true),
-        (ServerTls { tickets: false, session_cache: 100, ..ServerTls::default() }, true),
-        (ServerTls { tickets: false, session_cache: 0, ..ServerTls::default() }, false),
+        (TlsSettings::default(), true),
+        (TlsSettings { tickets: false, session_cache: 100, ..TlsSettings::default() }, true),
+        (TlsSettings { tickets: false, session_cache: 0, ..TlsSettings::default() }, false),
     ] {
         for version in [ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2] {
             let mut one = server(0, &["a.example"], &[&a]);
             let certificates = one.tls.as_ref().unwrap().certificates.clone();
-            one.tls = Some(ServerTls { certificates, ..tls.clone() }.into());
+            one.tls = Some(tls.clone().with(certificates).into());
             let bed = Bed::new(vec![one], &[&a]);
             let config = ca.client_of(version);
             let first = connect(&bed, config.clone(), "a.example").unwrap().hello().unwrap();
@@ -90,13 +99,7 @@ fn sessions_are_resumed_with_tickets_across_servers_that_ask_the_same() {
 fn a_session_never_moves_to_a_server_that_asks_for_certificates() {
     let ca = TestCa::new();
     let a = ca.issue(&["a.example"], Kind::P256);
-    let ask = ServerTls {
-        verify_client: VerifyClient::On,
-        client_certificate: Some(ca.file()),
-        ..server(0, &[], &[&a]).tls.unwrap().as_ref().clone()
-    };
-    let mut strict = server(0, &["a.example"], &[&a]);
-    strict.tls = Some(ask.into());
+    let strict = strict(server(0, &["a.example"], &[&a]), &ca);
     let bed = Bed::new(vec![server(0, &["a.example"], &[&a])], &[&a]);
     let config = ca.client();
     connect(&bed, config.clone(), "a.example").unwrap().hello().unwrap();
@@ -111,9 +114,7 @@ fn a_session_never_moves_to_a_server_that_asks_for_certificates() {
 fn a_client_certificate_is_judged_and_never_fails_the_handshake() {
     let (ca, stranger) = (TestCa::new(), TestCa::new());
     let a = ca.issue(&["a.example"], Kind::P256);
-    let mut strict = server(0, &["a.example"], &[&a]);
-    let tls = strict.tls.as_ref().unwrap().as_ref().clone();
-    strict.tls = Some(ServerTls { verify_client: VerifyClient::On, client_certificate: Some(ca.file()), ..tls }.into());
+    let strict = strict(server(0, &["a.example"], &[&a]), &ca);
     let bed = Bed::new(vec![strict], &[&a]);
     for version in [ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2] {
         let says = |config| connect(&bed, config, "a.example").unwrap().hello().unwrap();
@@ -231,7 +232,7 @@ mod upstream {
     //! Towards upstreams: what is verified, what is shown, what is resumed.
     use super::tls_bed::{Bed, Kind, TestCa, server};
     use semper::net::dial::{Target, UpstreamTlsConfigs, dial};
-    use semper::plan::tls::{ServerTls, TlsProtocol, UpstreamTls, VerifyClient};
+    use semper::plan::tls::{TlsProtocol, UpstreamTls};
     use semper::plan::upstream::UpstreamAddress;
     use std::sync::Arc;
     use std::time::Duration;
@@ -316,10 +317,7 @@ mod upstream {
     fn our_certificate_is_shown_and_swapped_without_a_new_plan() {
         let ca = TestCa::new();
         let (a, own) = (ca.issue(&["a.example"], Kind::P256), ca.issue(&["proxy"], Kind::P256));
-        let mut strict = server(0, &["a.example"], &[&a]);
-        let tls = strict.tls.as_ref().unwrap().as_ref().clone();
-        strict.tls =
-            Some(ServerTls { verify_client: VerifyClient::On, client_certificate: Some(ca.file()), ..tls }.into());
+        let strict = super::strict(server(0, &["a.example"], &[&a]), &ca);
         let bed = Bed::new(vec![strict], &[&a]);
         let with = UpstreamTls { certificate: Some(own.files()), session_reuse: false, ..settings() };
         assert!(ask(&bed, &with, "a.example").contains("client=none"), "nothing is held yet");
@@ -373,11 +371,9 @@ fn program(name: &str, arguments: &[&str]) -> String {
 fn openssl_agrees_about_versions_suites_alerts_and_client_certificates() {
     let ca = TestCa::new();
     let (a, own) = (ca.issue(&["a.example"], Kind::P256), ca.issue(&["client"], Kind::Rsa));
-    let mut strict = server(0, &["a.example"], &[&a]);
-    let tls = strict.tls.as_ref().unwrap().as_ref().clone();
-    strict.tls = Some(ServerTls { verify_client: VerifyClient::On, client_certificate: Some(ca.file()), ..tls }.into());
+    let strict = strict(server(0, &["a.example"], &[&a]), &ca);
     let mut reject = server(1, &["no.example"], &[]);
-    reject.tls = Some(ServerTls { reject_handshake: true, ..ServerTls::default() }.into());
+    reject.tls = Some(TlsSettings { reject_handshake: true, ..TlsSettings::default() }.with([]).into());
     let bed = Bed::new(vec![strict, reject], &[&a]);
     let (to, root) = (bed.address.to_string(), ca.file());
     let root = root.to_str().unwrap();
@@ -395,7 +391,7 @@ fn openssl_agrees_about_versions_suites_alerts_and_client_certificates() {
     );
     assert!(client("a.example", &["-tls1_1"]).contains("alert"), "older versions are refused with an alert");
     assert!(client("no.example", &[]).contains("unrecognized name"));
-    let (cert, key) = (own.files().certificate, own.files().key);
+    let (cert, key) = (own.files().certificate.clone(), own.files().key.clone());
     let pair = ["-cert", cert.to_str().unwrap(), "-key", key.to_str().unwrap()];
     assert!(client("a.example", &pair).contains("Verify return code: 0 (ok)"));
 }

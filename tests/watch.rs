@@ -21,7 +21,7 @@ const QUICK: Patience = Patience {
 struct Bed {
     dir: tempfile::TempDir,
     watch: FileWatch,
-    reports: Receiver<PathBuf>,
+    reports: Receiver<Arc<Path>>,
 }
 
 fn bed(patience: Patience, reader: Arc<dyn ReadFile>) -> Bed {
@@ -41,7 +41,7 @@ impl Bed {
             change(number);
             match self.reports.recv_timeout(Duration::from_millis(300)) {
                 Ok(reported) => {
-                    assert_eq!(reported, path);
+                    assert_eq!(&*reported, path);
                     return;
                 }
                 Err(_) => continue,
@@ -132,7 +132,7 @@ fn a_change_between_noting_and_watching_does_not_slip_through() {
     fs::write(&file, "0").unwrap();
     bed.watch.watch([file.clone()]);
     fs::write(&file, "changed at once").unwrap();
-    assert_eq!(bed.reports.recv_timeout(Duration::from_secs(20)).unwrap(), file);
+    assert_eq!(bed.reports.recv_timeout(Duration::from_secs(20)).unwrap(), file.into());
 }
 
 #[test]

@@ -157,11 +157,11 @@ fn read_chain(text: &[u8]) -> Result<(Vec<CertificateDer<'static>>, Leaf, Vec<u8
         if !matches!(section.label, "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE") {
             continue;
         }
-        let (_, parsed) =
-            x509_parser::parse_x509_certificate(&section.der).map_err(|_| fault(ChainFault::NotACertificate))?;
+        let bad = |_| fault(ChainFault::NotACertificate);
         if head.is_none() {
-            let leaf = Leaf::read(&section.der).map_err(|_| fault(ChainFault::NotACertificate))?;
-            head = Some((leaf, parsed.public_key().raw.to_vec()));
+            head = Some(Leaf::read_with_key(&section.der).map_err(bad)?);
+        } else {
+            x509_parser::parse_x509_certificate(&section.der).map_err(|_| fault(ChainFault::NotACertificate))?;
         }
         chain.push(CertificateDer::from(section.der.to_vec()));
     }

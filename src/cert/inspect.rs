@@ -76,6 +76,11 @@ pub struct NotACertificate;
 impl Leaf {
     /// Reads one certificate in DER; bytes after it are an error.
     pub fn read(der: &[u8]) -> Result<Leaf, NotACertificate> {
+        Leaf::read_with_key(der).map(|(leaf, _)| leaf)
+    }
+
+    /// As [`Leaf::read`], with its SubjectPublicKeyInfo.
+    pub fn read_with_key(der: &[u8]) -> Result<(Leaf, Vec<u8>), NotACertificate> {
         let (rest, cert) = X509Certificate::from_der(der).map_err(|_| NotACertificate)?;
         if !rest.is_empty() {
             return Err(NotACertificate);
@@ -90,7 +95,7 @@ impl Leaf {
             ParsedExtension::AuthorityKeyIdentifier(aki) => aki.key_identifier.as_ref().map(|id| id.0.into()),
             _ => None,
         });
-        Ok(Leaf {
+        let leaf = Leaf {
             identifiers,
             subject: cert.subject().to_string(),
             issuer: cert.issuer().to_string(),
@@ -104,7 +109,8 @@ impl Leaf {
             is_authority: cert.is_ca(),
             fingerprint: Fingerprint::of(der),
             key_fingerprint: Fingerprint::of(cert.public_key().raw),
-        })
+        };
+        Ok((leaf, cert.public_key().raw.to_vec()))
     }
 
     /// From `not_before` to `not_after`; zero if they are the wrong way round.

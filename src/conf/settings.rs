@@ -74,9 +74,10 @@ impl Level {
         self.settings.push(Setting { row, place: place.clone(), value });
     }
 
-    /// Whether nothing was said.
-    pub fn is_empty(&self) -> bool {
-        self.settings.is_empty()
+    /// Whether nothing was said that shapes the answer to a request: how TLS and HTTP/2 are spoken does not.
+    pub fn is_silent(&self) -> bool {
+        let shapes = |name: &str| !name.starts_with("ssl_") && !name.starts_with("http2");
+        !self.settings.iter().any(|setting| shapes(setting.row.name))
     }
 
     /// Whether `name` was said.

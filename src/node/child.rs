@@ -17,7 +17,7 @@ use super::errorlog::ErrorLogs;
 use super::orders::{Job, Order};
 use super::server::{Refused, Server, Sockets, Work};
 use super::signals::{self, Came};
-use super::{load, rights};
+use super::{heap, load, rights};
 
 enum Heard {
     Order(Order, Vec<OwnedFd>),
@@ -76,6 +76,9 @@ fn begin() -> io::Result<ExitCode> {
         }
     };
     master.done(job.generation, None);
+    // This process goes on for weeks: neither the first plan nor its text shall stay behind a later one.
+    drop((job, plan));
+    heap::give_back();
     std::thread::Builder::new().name("orders".to_owned()).spawn(move || {
         while let Ok(Some((order, fds))) = orders.receive() {
             if say.send(Heard::Order(order, fds)).is_err() {
@@ -107,6 +110,8 @@ fn serve(mut server: Server, master: &Master, heard: &mpsc::Receiver<Heard>, log
                     Err(broken) => Err(load::last_words(&broken)),
                 };
                 master.done(job.generation, done.err());
+                drop(job);
+                heap::give_back();
             }
             Heard::Order(Order::Reopen, _) => server.reopen(),
             Heard::Order(Order::Stop, _) => break true,

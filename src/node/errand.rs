@@ -73,11 +73,14 @@ impl Opener for Master {
     }
 }
 
+/// What is allowed now: by the plan in force, then by one that is about to be.
+pub type InForce = Arc<RwLock<Vec<Arc<Allowed>>>>;
+
 /// What the master opens for the server process.
 #[derive(Clone, Debug, Default)]
 pub struct Allowed {
     /// For reading.
-    pub read: HashSet<PathBuf>,
+    pub read: HashSet<Arc<Path>>,
     /// For append.
     pub append: HashSet<PathBuf>,
     /// Whose a new log becomes, as nginx gives logs to its workers.
@@ -85,7 +88,7 @@ pub struct Allowed {
 }
 
 /// Answers questions until the other end is gone. Runs on a thread of its own in the master; `done` hears of jobs.
-pub fn serve(channel: &Channel, allowed: &Arc<RwLock<Allowed>>, done: impl Fn(u64, Option<String>)) {
+pub fn serve(channel: &Channel, allowed: &InForce, done: impl Fn(u64, Option<String>)) {
     loop {
         let ask = match channel.receive::<Ask>() {
             Ok(Some((ask, _))) => ask,
@@ -96,15 +99,16 @@ pub fn serve(channel: &Channel, allowed: &Arc<RwLock<Allowed>>, done: impl Fn(u6
             }
         };
         let allowed = allowed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let readable = |path: &Path| allowed.iter().any(|allowed| allowed.read.contains(path));
         let (answer, file) = match ask {
-            Ask::Append(path) if allowed.append.contains(&path) => opened(append(&path, allowed.owner)),
-            Ask::Open(path) if allowed.read.contains(&path) => opened(File::open(&path)),
-            Ask::Append(path) | Ask::Open(path) => {
-                tracing::error!(level = "alert", "the server process asked for \"{}\": refused", path.display());
-                (Answer::File(Err(nix::errno::Errno::EACCES as i32)), None)
-            }
+            Ask::Append(path) => match allowed.iter().rfind(|allowed| allowed.append.contains(&path)) {
+                Some(allowed) => opened(append(&path, allowed.owner)),
+                None => refused(&path),
+            },
+            Ask::Open(path) if readable(&path) => opened(File::open(&path)),
+            Ask::Open(path) => refused(&path),
             Ask::Stamps(paths) => {
-                let stamp = |path: &PathBuf| Stamp::of(path).filter(|_| allowed.read.contains(path));
+                let stamp = |path: &PathBuf| Stamp::of(path).filter(|_| readable(path));
                 (Answer::Stamps(paths.iter().map(stamp).collect()), None)
             }
             Ask::Done { generation, refused } => {
@@ -117,6 +121,11 @@ pub fn serve(channel: &Channel, allowed: &Arc<RwLock<Allowed>>, done: impl Fn(u6
             return;
         }
     }
+}
+
+fn refused(path: &Path) -> (Answer, Option<File>) {
+    tracing::error!(level = "alert", "the server process asked for \"{}\": refused", path.display());
+    (Answer::File(Err(nix::errno::Errno::EACCES as i32)), None)
 }
 
 fn opened(result: io::Result<File>) -> (Answer, Option<File>) {
@@ -149,7 +158,7 @@ mod tests {
         std::fs::write(&secret, "x").unwrap();
         let mut allowed = Allowed::default();
         allowed.append.insert(log.clone());
-        let allowed = Arc::new(RwLock::new(allowed));
+        let allowed = Arc::new(RwLock::new(vec![Arc::new(allowed)]));
         let (here, there) = Channel::pair().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(move || serve(&there, &allowed, |_, _| {}));

@@ -1,7 +1,7 @@
 //! Which certificates are kept? Starts a keeper for each specification of the plan, with its shelf and its issuer; takes a
 //! new plan without disturbing those that stay. Lives on the control runtime.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,7 +52,8 @@ impl Keepers {
     /// What the shelves hold is published before this returns, so that it can be served from the first moment.
     pub fn adopt(&mut self, issuers: &[Issuer], specs: &[CertSpec]) {
         self.issuers.retain(|name, (old, _)| issuers.iter().any(|new| new.name == *name && new == old));
-        self.kept.retain(|id, _| specs.iter().any(|spec| spec.id == *id));
+        let wanted: HashSet<&CertId> = specs.iter().map(|spec| &spec.id).collect();
+        self.kept.retain(|id, _| wanted.contains(id));
         self.challenges.manage(specs.iter().flat_map(|spec| &spec.identifiers));
         let mut held = Vec::new();
         for spec in specs {

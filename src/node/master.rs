@@ -13,8 +13,9 @@ use crate::net::log::LogFiles;
 use crate::net::opener::OwnRights;
 use crate::plan::Plan;
 use crate::plan::log::Level;
+use crate::plan::process::Process;
 
-use super::errand::Allowed;
+use super::errand::{Allowed, InForce};
 use super::errorlog::{ErrorLogs, errno};
 use super::load::{self, Loaded, Source, Wish};
 use super::orders::{Job, Order};
@@ -24,7 +25,7 @@ use super::signals::{self, Came};
 use super::sockets::{Fresh, Sockets};
 use super::upgrade::Upgrade;
 use super::world::RealWorld;
-use super::{named, signals::note};
+use super::{heap, named, signals::note};
 
 /// A server process that lived this long is started again at once.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -49,11 +50,12 @@ pub struct Master {
     wish: Wish,
     logs: ErrorLogs,
     files: Arc<LogFiles>,
-    plan: Arc<Plan>,
+    /// All that is kept of the plan in force: the server process has the rest.
+    process: Process,
     source: Source,
     generation: u64,
     sockets: Sockets,
-    allowed: Arc<RwLock<Allowed>>,
+    allowed: InForce,
     pid_file: PidFile,
     upgrade: Upgrade,
     servant: Option<Servant>,
@@ -76,7 +78,7 @@ struct Pending {
     source: Source,
     generation: u64,
     fresh: Fresh,
-    allowed: Allowed,
+    allowed: Arc<Allowed>,
 }
 
 #[derive(Clone, Copy)]
@@ -115,12 +117,14 @@ impl Master {
             logs.line(Level::Emerg, None, &format!("signalfd() failed ({})", errno(&error)));
             return ExitCode::FAILURE;
         }
-        let allowed = Arc::new(RwLock::new(named::by(&plan)));
+        let allowed = Arc::new(RwLock::new(vec![Arc::new(named::by(&plan))]));
+        let process = plan.process.clone();
+        drop(plan);
         let mut master = Master {
             wish,
             logs,
             files,
-            plan,
+            process,
             source,
             generation: 1,
             sockets,
@@ -140,6 +144,7 @@ impl Master {
             later: VecDeque::new(),
         };
         master.start_servant();
+        heap::give_back();
         let code = master.cycle();
         master.pid_file.remove();
         master.sockets.close_all(master.upgrade.successor());
@@ -264,12 +269,8 @@ impl Master {
         }
         let Ok(fresh) = self.sockets.open_for(&plan, &self.logs) else { return };
         self.generation += 1;
-        let allowed = named::by(&plan);
-        {
-            let mut both = self.allowed.write().unwrap_or_else(PoisonError::into_inner);
-            both.read.extend(allowed.read.iter().cloned());
-            both.append.extend(allowed.append.iter().cloned());
-        }
+        let allowed = Arc::new(named::by(&plan));
+        self.allowed.write().unwrap_or_else(PoisonError::into_inner).push(allowed.clone());
         let pending = Pending { plan, source, generation: self.generation, fresh, allowed };
         if self.servant.is_none() {
             return self.commit(pending);
@@ -295,9 +296,11 @@ impl Master {
             self.logs.line(Level::Emerg, None, &words);
         }
         self.sockets.keep_only(&plan);
-        *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = allowed;
+        *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = vec![allowed];
         self.pid_file.move_to(&plan.process.pid, &self.logs);
-        (self.plan, self.source, self.generation) = (plan, source, generation);
+        (self.process, self.source, self.generation) = (plan.process.clone(), source, generation);
+        drop(plan);
+        heap::give_back();
     }
 
     fn done(&mut self, generation: u64, refused: Option<String>) -> std::ops::ControlFlow<()> {
@@ -311,8 +314,7 @@ impl Master {
                     self.commit(pending);
                 } else {
                     self.sockets.give_up(pending.fresh);
-                    let allowed = named::by(&self.plan);
-                    *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = allowed;
+                    self.allowed.write().unwrap_or_else(PoisonError::into_inner).truncate(1);
                 }
                 if std::mem::take(&mut self.reload_again) {
                     self.reload();
@@ -338,7 +340,7 @@ impl Master {
 
     fn start_servant(&mut self) {
         self.start_at = None;
-        match Servant::start(&self.plan, self.allowed.clone(), self.say.clone()) {
+        match Servant::start(&self.process, self.allowed.clone(), self.say.clone()) {
             Ok(servant) => {
                 self.logs.line(Level::Notice, None, &format!("start worker process {}", servant.id()));
                 self.servant = Some(servant);
@@ -371,6 +373,7 @@ impl Master {
         self.logs.line(level, None, &text);
         if let Some(pending) = self.pending.take() {
             self.sockets.give_up(pending.fresh);
+            self.allowed.write().unwrap_or_else(PoisonError::into_inner).truncate(1);
             self.later.push_back(Heard::Signal(Came { signal: Signal::SIGHUP, from: 0 }));
         }
         if self.ending.is_some() || self.resting {

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod control;
 pub mod errand;
 pub mod errorlog;
+pub mod heap;
 pub mod keeper;
 pub mod keepers;
 pub mod layout;

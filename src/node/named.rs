@@ -1,6 +1,7 @@
 //! Which files does a plan name? The master opens these for the server process, and no others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::plan::Plan;
 use crate::plan::acme::{AccountKey, Authority};
@@ -19,9 +20,9 @@ pub fn by(plan: &Plan) -> Allowed {
     named.logs(plan.process.error_logs.iter().map(|log| &log.target));
     for issuer in &plan.issuers {
         if let Authority::Acme(server) = &issuer.authority {
-            named.read.extend(server.trusted_certificate.clone());
+            named.read.extend(server.trusted_certificate.as_ref().map(shared));
             if let AccountKey::File(path) = &server.account_key {
-                named.read.insert(path.clone());
+                named.read.insert(shared(path));
             }
             if let Some(account) = &server.external_account {
                 named.secret(&account.key);
@@ -35,14 +36,18 @@ pub fn by(plan: &Plan) -> Allowed {
                     named.pair(pair);
                 }
             }
-            named.read.extend(tls.ticket_keys.iter().cloned());
+            named.read.extend(tls.ticket_keys.iter().map(shared));
             let trusted = [&tls.client_certificate, &tls.trusted_certificate, &tls.crl];
-            named.read.extend(trusted.into_iter().flatten().cloned());
+            named.read.extend(trusted.into_iter().flatten().map(shared));
         }
         named.location(&server.root);
         named.tree(&server.locations);
     }
     named
+}
+
+fn shared(path: impl AsRef<Path>) -> Arc<Path> {
+    path.as_ref().into()
 }
 
 impl Allowed {
@@ -61,10 +66,10 @@ impl Allowed {
 
     fn secret(&mut self, secret: &SecretRef) {
         match secret {
-            SecretRef::File(path) => drop(self.read.insert(path.clone())),
+            SecretRef::File(path) => drop(self.read.insert(shared(path))),
             SecretRef::Credential(name) => {
                 if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
-                    self.read.insert(PathBuf::from(folder).join(name));
+                    self.read.insert(shared(PathBuf::from(folder).join(name)));
                 }
             }
             SecretRef::Env(_) | SecretRef::Literal(_) => {}
@@ -72,7 +77,7 @@ impl Allowed {
     }
 
     fn tree(&mut self, tree: &LocationTree) {
-        let all = tree.exact.values().chain(&tree.prefixes).chain(&tree.patterns).chain(tree.named.values());
+        let all = tree.exact.iter().chain(&tree.prefixes).chain(&tree.patterns).chain(&tree.named);
         all.for_each(|location| self.location(location));
     }
 
@@ -83,12 +88,12 @@ impl Allowed {
         if let Some(basic) = &settings.access.basic
             && let Some(path) = basic.user_file.as_literal()
         {
-            self.read.insert(PathBuf::from(String::from_utf8_lossy(path).into_owned()));
+            self.read.insert(Path::new(&*String::from_utf8_lossy(path)).into());
         }
         if let Handler::Proxy(proxy) = &location.handler
             && let Some(tls) = &proxy.tls
         {
-            self.read.extend([&tls.trusted_certificate, &tls.crl].into_iter().flatten().cloned());
+            self.read.extend([&tls.trusted_certificate, &tls.crl].into_iter().flatten().map(shared));
             tls.certificate.iter().for_each(|pair| self.pair(pair));
         }
         self.script(&location.script);

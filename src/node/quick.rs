@@ -76,10 +76,8 @@ impl Quick {
         let certificates: Vec<CertSpec> = self.sites.iter().map(certificate).collect();
         let mut servers: Vec<Arc<Server>> = Vec::new();
         for (site, spec) in self.sites.iter().zip(&certificates) {
-            let tls = ServerTls {
-                certificates: Box::new([CertificateSource::Acme(spec.id.clone())]),
-                ..ServerTls::default()
-            };
+            let certificates = Box::new([CertificateSource::Acme(spec.id.clone())]);
+            let tls = ServerTls { certificates, ..ServerTls::default() };
             servers.push(server(servers.len(), site, Some(tls), Vec::new(), self.proxy(site)));
         }
         let secure = servers.clone();

@@ -5,14 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, RwLock, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::plan::Plan;
 use crate::plan::log::Level;
+use crate::plan::process::Process;
 
 use super::channel::Channel;
-use super::errand::{self, Allowed};
+use super::errand::{self, InForce};
 use super::master::Heard;
 use super::orders::Order;
 
@@ -43,12 +43,12 @@ impl Servant {
     ///
     /// # Errors
     /// What the system said.
-    pub fn start(plan: &Plan, allowed: Arc<RwLock<Allowed>>, say: mpsc::Sender<Heard>) -> io::Result<Servant> {
+    pub fn start(process: &Process, allowed: InForce, say: mpsc::Sender<Heard>) -> io::Result<Servant> {
         let (orders, far_orders) = Channel::pair()?;
         let (asks, far_asks) = Channel::pair()?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("nginx: worker process").arg(ARGUMENT).stdin(OwnedFd::from(far_orders));
-        for variable in &plan.process.environment {
+        for variable in &process.environment {
             if let Some(value) = &variable.value {
                 command.env(&*variable.name, &**value);
             }

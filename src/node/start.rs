@@ -89,6 +89,8 @@ fn begin(launch: Launch, logs: &ErrorLogs) -> Result<ExitCode, Said> {
     if !plan.process.master {
         return Ok(alone(&launch.wish, loaded, sockets, &pid_file, logs, files));
     }
+    // Thousands of servers: the master needs none of them, nor the text that they were read from.
+    drop(loaded);
     let wish = launch.wish;
     Ok(Master::run(Beginning { wish, plan, source, sockets, pid_file, upgrade, logs: logs.clone(), files }))
 }

@@ -2,7 +2,7 @@
 //! pair is half written, swaps in what passes the gate, and says by name what does not. No reload is needed.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -34,16 +34,16 @@ pub struct Watched {
 #[derive(Debug)]
 enum Said {
     Adopt(Box<Files>),
-    Changed(PathBuf),
+    Changed(Arc<Path>),
     Stop,
 }
 
 /// The files of one plan.
 #[derive(Debug, Default)]
 struct Files {
-    pairs: HashMap<FileCertificate, Vec<Identifier>>,
+    pairs: HashMap<Arc<FileCertificate>, Box<[Identifier]>>,
     /// Authorities, revocation lists, ticket keys: they shape the handshake settings.
-    settings: HashSet<PathBuf>,
+    settings: HashSet<Arc<Path>>,
 }
 
 impl Files {
@@ -51,30 +51,34 @@ impl Files {
         let mut files = Files::default();
         for (source, names) in names_in_use(plan) {
             if let CertificateSource::File(pair) = source {
-                files.pairs.insert(pair.clone(), names);
+                files.pairs.insert(pair.clone(), names.into());
             }
         }
         for tls in upstream_tls(plan) {
-            files.pairs.extend(tls.certificate.clone().map(|pair| (pair, Vec::new())));
-            files.settings.extend([&tls.trusted_certificate, &tls.crl].into_iter().flatten().cloned());
+            files.pairs.extend(tls.certificate.clone().map(|pair| (pair, Box::default())));
+            files.settings.extend([&tls.trusted_certificate, &tls.crl].into_iter().flatten().map(shared));
         }
         for tls in plan.http.iter().flat_map(|http| &http.servers).filter_map(|server| server.tls.as_ref()) {
-            files.settings.extend(tls.ticket_keys.iter().cloned());
+            files.settings.extend(tls.ticket_keys.iter().map(shared));
             let trusted = [&tls.client_certificate, &tls.trusted_certificate, &tls.crl];
-            files.settings.extend(trusted.into_iter().flatten().cloned());
+            files.settings.extend(trusted.into_iter().flatten().map(shared));
         }
         files
     }
 
-    fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        let pairs = self.pairs.keys().flat_map(parts).cloned();
-        let all: HashSet<PathBuf> = pairs.chain(self.settings.iter().cloned()).collect();
+    fn paths(&self) -> impl Iterator<Item = Arc<Path>> {
+        let pairs = self.pairs.keys().flat_map(|pair| parts(pair)).cloned();
+        let all: HashSet<Arc<Path>> = pairs.chain(self.settings.iter().cloned()).collect();
         // `data:…` stands for itself.
         all.into_iter().filter(|path| !path.to_string_lossy().starts_with("data:"))
     }
 }
 
-fn parts(pair: &FileCertificate) -> impl Iterator<Item = &PathBuf> {
+fn shared(path: impl AsRef<Path>) -> Arc<Path> {
+    Arc::from(path.as_ref())
+}
+
+fn parts(pair: &FileCertificate) -> impl Iterator<Item = &Arc<Path>> {
     [&pair.certificate, &pair.key].into_iter().chain(&pair.passwords)
 }
 
@@ -117,9 +121,9 @@ struct Thread {
     terms: Arc<ArcSwap<Terms>>,
     clock: Arc<dyn Clock>,
     files: Files,
-    pairs: HashMap<FileCertificate, Pair>,
+    pairs: HashMap<Arc<FileCertificate>, Pair>,
     /// Pairs that are to be looked at again.
-    due: HashMap<FileCertificate, Instant>,
+    due: HashMap<Arc<FileCertificate>, Instant>,
 }
 
 impl Thread {
@@ -142,7 +146,7 @@ impl Thread {
         }
     }
 
-    fn changed(&mut self, path: &PathBuf) {
+    fn changed(&mut self, path: &Arc<Path>) {
         let concerned = self.files.pairs.keys().filter(|pair| parts(pair).any(|part| part == path));
         let concerned: Vec<_> = concerned.cloned().collect();
         concerned.iter().for_each(|pair| self.look(pair, true));
@@ -152,9 +156,9 @@ impl Thread {
         }
     }
 
-    fn look(&mut self, pair: &FileCertificate, changed: bool) {
+    fn look(&mut self, pair: &Arc<FileCertificate>, changed: bool) {
         self.due.remove(pair);
-        let names = self.files.pairs.get(pair).map(Vec::as_slice).unwrap_or_default();
+        let names = self.files.pairs.get(pair).map(AsRef::as_ref).unwrap_or_default();
         let now = self.clock.now();
         let loaded = self.tls.reload_file(pair, names, now);
         let found = match &loaded {

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -155,9 +156,9 @@ fn fopen_failed(path: &str, error: &io::Error) -> String {
 
 fn judge_pair(pair: &PairOnDisk<'_>) -> Result<(), String> {
     let files = FileCertificate {
-        certificate: pair.certificate.into(),
-        key: pair.key.into(),
-        passwords: pair.passwords.map(Path::to_owned),
+        certificate: Path::new(pair.certificate).into(),
+        key: Path::new(pair.key).into(),
+        passwords: pair.passwords.map(Arc::from),
     };
     crate::tls::load::read_pair(&Disk, &files).map(drop).map_err(|fault| fault.0)
 }

@@ -4,7 +4,6 @@ use super::pattern::Pattern;
 use super::script::Script;
 use super::template::Template;
 use crate::words::Place;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One `location`, `if` in a location, `limit_except`, or the `server` level itself. Everything inherited is merged in.
@@ -21,13 +20,13 @@ pub struct Location {
     /// Its rewrite directives.
     pub script: Script,
     /// `try_files`.
-    pub try_files: Option<TryFiles>,
+    pub try_files: Option<Box<TryFiles>>,
     /// `internal`: only for internal redirects; 404 from outside.
     pub internal: bool,
     /// `location /x/` with a proxying handler: `/x` is answered by 301 to `/x/`.
     pub auto_redirect: bool,
     /// `limit_except METHODS { … }`: for methods other than these the inner settings and handler hold.
-    pub limit_except: Option<LimitExcept>,
+    pub limit_except: Option<Box<LimitExcept>>,
     /// Everything that is inherited and merged.
     pub settings: Arc<Settings>,
     /// Nested locations.
@@ -46,7 +45,7 @@ pub enum LocationKind {
     /// `location ^~ /a`: no regex is tried when this is the longest prefix.
     PrefixStop,
     /// `location ~ re`, `location ~* re`; named groups (group, index into `Http::variables`).
-    Regex(Pattern, Box<[(usize, usize)]>),
+    Regex(Box<Pattern>, Box<[(usize, usize)]>),
     /// `location @name`.
     Named,
     /// `if (…) { … }` in a location.
@@ -64,38 +63,72 @@ pub struct LimitExcept {
     pub otherwise: Arc<Location>,
 }
 
-/// The locations of one level, laid out for the search (`route::find` walks it).
+/// The locations of one level, laid out for the search (`route::find` walks it). Most levels have none and take no room.
 #[derive(Clone, Debug, Default)]
-pub struct LocationTree {
-    /// `=` locations by URI.
-    pub exact: HashMap<Box<[u8]>, Arc<Location>>,
+pub struct LocationTree(Option<Box<Locations>>);
+
+/// The locations of one level by kind.
+#[derive(Clone, Debug)]
+pub struct Locations {
+    /// `=` locations sorted by URI, bytewise.
+    pub exact: Vec<Arc<Location>>,
     /// Prefix locations sorted by name, bytewise.
-    pub prefixes: Box<[Arc<Location>]>,
+    pub prefixes: Vec<Arc<Location>>,
     /// Regex locations in file order.
-    pub patterns: Box<[Arc<Location>]>,
-    /// `@name` locations, with their `@`.
-    pub named: HashMap<Box<[u8]>, Arc<Location>>,
+    pub patterns: Vec<Arc<Location>>,
+    /// `@name` locations, with their `@`, sorted.
+    pub named: Vec<Arc<Location>>,
+}
+
+static NONE: Locations = Locations { exact: Vec::new(), prefixes: Vec::new(), patterns: Vec::new(), named: Vec::new() };
+
+impl std::ops::Deref for LocationTree {
+    type Target = Locations;
+    fn deref(&self) -> &Locations {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl Locations {
+    /// `= URI`.
+    pub fn exact(&self, uri: &[u8]) -> Option<&Arc<Location>> {
+        find(&self.exact, uri)
+    }
+
+    /// `@name`.
+    pub fn named(&self, name: &[u8]) -> Option<&Arc<Location>> {
+        find(&self.named, name)
+    }
+}
+
+fn find<'a>(sorted: &'a [Arc<Location>], name: &[u8]) -> Option<&'a Arc<Location>> {
+    let at = sorted.binary_search_by(|location| location.name.as_bytes().cmp(name)).ok()?;
+    sorted.get(at)
 }
 
 impl LocationTree {
     /// Lays out `locations`, given in file order.
     pub fn new(locations: Vec<Arc<Location>>) -> LocationTree {
-        let mut tree = LocationTree::default();
-        let (mut prefixes, mut patterns) = (Vec::new(), Vec::new());
+        if locations.is_empty() {
+            return LocationTree::default();
+        }
+        let mut tree = NONE.clone();
         for location in locations {
-            let name: Box<[u8]> = location.name.as_bytes().into();
             match location.kind {
-                LocationKind::Exact => drop(tree.exact.insert(name, location)),
-                LocationKind::Prefix | LocationKind::PrefixStop => prefixes.push(location),
-                LocationKind::Regex(..) => patterns.push(location),
-                LocationKind::Named => drop(tree.named.insert(name, location)),
+                LocationKind::Exact => tree.exact.push(location),
+                LocationKind::Prefix | LocationKind::PrefixStop => tree.prefixes.push(location),
+                LocationKind::Regex(..) => tree.patterns.push(location),
+                LocationKind::Named => tree.named.push(location),
                 LocationKind::Server | LocationKind::If | LocationKind::LimitExcept => {}
             }
         }
-        prefixes.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
-        tree.prefixes = prefixes.into();
-        tree.patterns = patterns.into();
-        tree
+        for sorted in [&mut tree.exact, &mut tree.prefixes, &mut tree.named] {
+            sorted.sort_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        }
+        for all in [&mut tree.exact, &mut tree.prefixes, &mut tree.patterns, &mut tree.named] {
+            all.shrink_to_fit();
+        }
+        LocationTree(Some(Box::new(tree)))
     }
 }
 

@@ -2,14 +2,37 @@
 
 use super::certificate::CertId;
 use super::template::Template;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// TLS of one server towards its clients.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServerTls {
     /// Its certificates (several: RSA and ECDSA), in order. May be empty with `reject_handshake`.
     pub certificates: Box<[CertificateSource]>,
+    /// Everything else, shared by servers that say the same: there may be many thousands.
+    pub settings: Arc<TlsSettings>,
+}
+
+impl std::ops::Deref for ServerTls {
+    type Target = TlsSettings;
+    fn deref(&self) -> &TlsSettings {
+        &self.settings
+    }
+}
+
+impl ServerTls {
+    /// Whether a connection that was negotiated under `self` may go on under `other` after a reload: everything but the
+    /// certificates is the same.
+    pub fn same_connection(&self, other: &ServerTls) -> bool {
+        Arc::ptr_eq(&self.settings, &other.settings) || self.settings == other.settings
+    }
+}
+
+/// What the connections of a server have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsSettings {
     /// What may be negotiated.
     pub protocol: TlsProtocol,
     /// `ssl_prefer_server_ciphers`. Default off.
@@ -36,10 +59,9 @@ pub struct ServerTls {
     pub crl: Option<PathBuf>,
 }
 
-impl Default for ServerTls {
-    fn default() -> ServerTls {
-        ServerTls {
-            certificates: Box::default(),
+impl Default for TlsSettings {
+    fn default() -> TlsSettings {
+        TlsSettings {
             protocol: TlsProtocol::default(),
             prefer_server_ciphers: false,
             session_cache: 0,
@@ -56,12 +78,10 @@ impl Default for ServerTls {
     }
 }
 
-impl ServerTls {
-    /// Whether a connection that was negotiated under `self` may go on under `other` after a reload: everything but the
-    /// certificates is the same.
-    pub fn same_connection(&self, other: &ServerTls) -> bool {
-        ServerTls { certificates: Box::default(), ..self.clone() }
-            == ServerTls { certificates: Box::default(), ..other.clone() }
+impl TlsSettings {
+    /// A server with these settings that shows these certificates.
+    pub fn with(self, certificates: impl Into<Box<[CertificateSource]>>) -> ServerTls {
+        ServerTls { certificates: certificates.into(), settings: Arc::new(self) }
     }
 }
 
@@ -96,20 +116,20 @@ impl Default for TlsProtocol {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CertificateSource {
     /// `ssl_certificate FILE` with its `ssl_certificate_key`.
-    File(FileCertificate),
+    File(Arc<FileCertificate>),
     /// `acme_certificate`, or `ssl_certificate $acme_certificate`.
     Acme(CertId),
 }
 
-/// A pair of files.
+/// A pair of files. Many places hold the same one: cheap to copy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileCertificate {
     /// `ssl_certificate`: PEM, leaf first; `data:…` kept as it is.
-    pub certificate: PathBuf,
+    pub certificate: Arc<Path>,
     /// `ssl_certificate_key`.
-    pub key: PathBuf,
+    pub key: Arc<Path>,
     /// `ssl_password_file`.
-    pub passwords: Option<PathBuf>,
+    pub passwords: Option<Arc<Path>>,
 }
 
 /// `ssl_verify_client`.
@@ -142,7 +162,7 @@ pub struct UpstreamTls {
     /// `proxy_ssl_crl`.
     pub crl: Option<PathBuf>,
     /// `proxy_ssl_certificate` with its key: ours towards the upstream.
-    pub certificate: Option<FileCertificate>,
+    pub certificate: Option<Arc<FileCertificate>>,
     /// `proxy_ssl_session_reuse`. Default on.
     pub session_reuse: bool,
     /// `proxy_ssl_protocols`, `proxy_ssl_ciphers`.

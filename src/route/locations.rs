@@ -64,7 +64,7 @@ fn search<'t>(tree: &'t LocationTree, uri: &[u8], found: &mut Found<'t>) -> Outc
 
 /// `=` and prefix locations of one level.
 fn by_name<'t>(tree: &'t LocationTree, uri: &[u8]) -> (Outcome, Option<&'t Arc<Location>>) {
-    if let Some(exact) = tree.exact.get(uri) {
+    if let Some(exact) = tree.exact(uri) {
         return (Outcome::Exact, Some(exact));
     }
     let longest = longest_prefix(&tree.prefixes, uri);
@@ -104,7 +104,7 @@ fn with_slash<'t>(tree: &'t LocationTree, uri: &[u8]) -> Option<&'t Arc<Location
     };
     let at = tree.prefixes.partition_point(|location| location.name.as_bytes() <= uri);
     let prefix = tree.prefixes[at..].iter().take_while(|l| l.name.as_bytes().starts_with(uri)).find(|l| slashed(l));
-    prefix.or_else(|| tree.exact.values().find(|location| slashed(location)))
+    prefix.or_else(|| tree.exact.iter().find(|location| slashed(location)))
 }
 
 #[cfg(test)]
@@ -117,7 +117,9 @@ mod tests {
         let (kind, text) = match name.split_once(' ') {
             Some(("=", text)) => (LocationKind::Exact, text),
             Some(("^~", text)) => (LocationKind::PrefixStop, text),
-            Some(("~", text)) => (LocationKind::Regex(Pattern::new(text, false).unwrap(), Box::new([])), text),
+            Some(("~", text)) => {
+                (LocationKind::Regex(Box::new(Pattern::new(text, false).unwrap()), Box::new([])), text)
+            }
             Some(("/", text)) => (LocationKind::Prefix, text),
             _ => (LocationKind::Prefix, name),
         };

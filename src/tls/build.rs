@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::net::files::{ReadFile, content};
 use crate::plan::Plan;
 use crate::plan::listener::AddressServers;
-use crate::plan::tls::{ServerTls, VerifyClient};
+use crate::plan::tls::{ServerTls, TlsSettings, VerifyClient};
 use crate::zone::challenges::Challenges;
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::server::{NoServerSessionStorage, StoresServerSessions};
@@ -130,19 +130,18 @@ impl Tls {
         if tls.reject_handshake {
             return ServerTerms { slots, ..ServerTerms::default() };
         }
-        let key = ServerTls { certificates: Box::default(), ..tls.clone() };
-        let (settings, demands) = match made.known.get(&key) {
+        let (settings, demands) = match made.known.get(&tls.settings) {
             Some(known) => known.clone(),
             None => {
-                let known = self.settings(&key, made, faults);
-                made.known.insert(key, known.clone());
+                let known = self.settings(&tls.settings, made, faults);
+                made.known.insert(tls.settings.clone(), known.clone());
                 known
             }
         };
         ServerTerms { settings, slots, demands }
     }
 
-    fn settings(&self, tls: &ServerTls, made: &mut Made, faults: &mut Vec<Fault>) -> Known {
+    fn settings(&self, tls: &TlsSettings, made: &mut Made, faults: &mut Vec<Fault>) -> Known {
         let demands = (tls.verify_client != VerifyClient::Off).then(|| Arc::new(self.demands(tls, faults)));
         let identity = demands.as_ref().map_or([0; 32], |demands| demands.identity);
         let (provider, versions) = match suites::provider(&tls.protocol) {
@@ -169,7 +168,7 @@ impl Tls {
         (Some(index), demands)
     }
 
-    fn demands(&self, tls: &ServerTls, faults: &mut Vec<Fault>) -> ClientDemands {
+    fn demands(&self, tls: &TlsSettings, faults: &mut Vec<Fault>) -> ClientDemands {
         let mut identity = Context::new(&SHA256);
         identity.update(format!("{:?} {}", tls.verify_client, tls.verify_depth).as_bytes());
         let mut read = |path: &Option<PathBuf>| {
@@ -226,7 +225,7 @@ impl Tls {
     }
 
     /// The cache of sessions for these settings; it outlives a reload that leaves them alone.
-    fn sessions(&self, tls: &ServerTls, identity: [u8; 32]) -> Option<Arc<Sessions>> {
+    fn sessions(&self, tls: &TlsSettings, identity: [u8; 32]) -> Option<Arc<Sessions>> {
         if tls.session_cache == 0 {
             return None;
         }
@@ -279,7 +278,7 @@ type Known = (Option<SettingsIndex>, Option<Arc<ClientDemands>>);
 /// What has been made so far for one plan.
 #[derive(Default)]
 struct Made {
-    known: HashMap<ServerTls, Known>,
+    known: HashMap<Arc<TlsSettings>, Known>,
     settings: Vec<Settings>,
 }
 

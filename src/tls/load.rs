@@ -11,8 +11,11 @@ use crate::net::files::{ReadFile, content};
 use crate::plan::Plan;
 use crate::plan::tls::{CertificateSource, FileCertificate};
 use crate::words::Identifier;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+/// So many pairs are read before another thread is worth its start.
+const FEW: usize = 200;
 
 /// What became of a pair of files.
 #[derive(Debug)]
@@ -64,18 +67,45 @@ pub fn names_in_use(plan: &Plan) -> HashMap<&CertificateSource, Vec<Identifier>>
     names
 }
 
+/// Every pair of files that `plan` names, also for upstreams, each once and in order.
+fn files_of(plan: &Plan) -> Vec<Arc<FileCertificate>> {
+    let mut seen = HashSet::new();
+    let servers = plan.http.iter().flat_map(|http| &http.servers).filter_map(|server| server.tls.as_ref());
+    let shown = servers.flat_map(|tls| &tls.certificates).filter_map(|source| match source {
+        CertificateSource::File(files) => Some(files),
+        CertificateSource::Acme(_) => None,
+    });
+    let ours = upstream_tls(plan).into_iter().filter_map(|tls| tls.certificate.as_ref());
+    shown.chain(ours).filter(|files| seen.insert(Arc::clone(files))).cloned().collect()
+}
+
 impl Tls {
     /// Reads every pair of files that `plan` names, also for upstreams, and that is not held yet. Keys are loaded when they first sign.
     /// Says which cannot be used: for these servers the placeholder is shown.
     pub fn load_files(&self, plan: &Plan) -> Vec<Fault> {
+        let missing: Vec<_> = files_of(plan)
+            .into_iter()
+            .map(CertificateSource::File)
+            .filter(|s| self.certificates().held(s).is_none())
+            .collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len() / FEW + 1);
+        if threads == 1 {
+            return self.load(&missing);
+        }
+        let share = missing.len().div_ceil(threads);
+        std::thread::scope(|scope| {
+            let each = missing.chunks(share).map(|some| scope.spawn(|| self.load(some)));
+            let each: Vec<_> = each.collect();
+            // A panic while one is read must not pass for a good file.
+            let done = each.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            done.flatten().collect()
+        })
+    }
+
+    fn load(&self, sources: &[CertificateSource]) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let ours = upstream_tls(plan).into_iter().filter_map(|tls| tls.certificate.clone());
-        let ours: Vec<_> = ours.map(CertificateSource::File).collect();
-        for source in names_in_use(plan).into_keys().chain(&ours) {
+        for source in sources {
             let CertificateSource::File(files) = source else { continue };
-            if self.certificates().held(source).is_some() {
-                continue;
-            }
             match read_pair(self.reader(), files) {
                 Ok(pair) => drop(self.certificates().install_unloaded(source, pair)),
                 Err(fault) => faults.push(fault),
@@ -85,7 +115,7 @@ impl Tls {
     }
 
     /// Reads one pair of files again and swaps it in, if the gate lets it; `names` are those in use.
-    pub fn reload_file(&self, files: &FileCertificate, names: &[Identifier], now: UnixTime) -> Loaded {
+    pub fn reload_file(&self, files: &Arc<FileCertificate>, names: &[Identifier], now: UnixTime) -> Loaded {
         match read_pair(self.reader(), files) {
             Ok(pair) => self.offer(&CertificateSource::File(files.clone()), pair, names, Source::File, now),
             Err(fault) => Loaded::Bad(fault),

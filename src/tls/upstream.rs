@@ -11,7 +11,7 @@ use crate::cert::inspect::Leaf;
 use crate::clock::Clock;
 use crate::net::dial::UpstreamTlsConfigs;
 use crate::plan::Plan;
-use crate::plan::location::{Handler, Location, LocationTree};
+use crate::plan::location::{Handler, Location, LocationTree, Locations};
 use crate::plan::script::Op;
 use crate::plan::tls::{CertificateSource, FileCertificate, TlsProtocol, UpstreamTls};
 use crate::words::Identifier;
@@ -36,7 +36,7 @@ struct Key {
     verify_depth: u32,
     trusted_certificate: Option<PathBuf>,
     crl: Option<PathBuf>,
-    certificate: Option<FileCertificate>,
+    certificate: Option<Arc<FileCertificate>>,
     session_reuse: bool,
     protocol: TlsProtocol,
 }
@@ -146,8 +146,8 @@ pub fn upstream_tls(plan: &Plan) -> Vec<&Arc<UpstreamTls>> {
 }
 
 fn of_tree<'a>(tree: &'a LocationTree, found: &mut Vec<&'a Arc<UpstreamTls>>) {
-    let LocationTree { exact, prefixes, patterns, named } = tree;
-    let all = exact.values().chain(prefixes).chain(patterns).chain(named.values());
+    let Locations { exact, prefixes, patterns, named } = &**tree;
+    let all = exact.iter().chain(prefixes).chain(patterns).chain(named.iter());
     all.for_each(|location| of_location(location, found));
 }
 

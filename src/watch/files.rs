@@ -4,13 +4,14 @@
 //! so that a stuck disk holds up nobody.
 
 use super::events::{self, Events};
-use super::links;
+use super::links::Ways;
 use crate::net::files::ReadFile;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How patient the watcher is. The defaults are for people and file systems; tests are quicker.
 #[derive(Clone, Copy, Debug)]
@@ -44,44 +45,38 @@ pub struct FileWatch {
 
 #[derive(Debug)]
 enum Message {
-    Watch(HashMap<PathBuf, Known>),
+    Watch(HashMap<Arc<Path>, Known>),
     Touched(PathBuf),
     Everything,
     Stop,
 }
 
-/// What was last seen of a file.
+/// What was last seen of a file. Small: there may be many thousands.
 #[derive(Clone, Debug, Default)]
 struct Known {
     stamp: Option<Stamp>,
     /// Filled in when the file is first read here; until then any new stamp counts as a change.
-    digest: Option<[u8; 32]>,
-    hops: BTreeSet<PathBuf>,
+    digest: Option<Box<[u8; 32]>>,
+    /// The places on the way; `None` where that is the file alone.
+    hops: Option<Box<[Arc<Path>]>>,
     watched: bool,
 }
 
-/// What `stat()` says of the file that a path leads to.
+/// What `stat()` says of the file that a path leads to (device, inode, size, times), hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: Option<SystemTime>,
-    changed: (i64, i64),
-}
+struct Stamp(u64);
 
 impl Stamp {
     /// `Ok(None)`: there is no such file. `Err`: we may not look.
     fn of(path: &Path) -> Result<Option<Stamp>, std::io::Error> {
         use std::os::unix::fs::MetadataExt;
         match std::fs::metadata(path) {
-            Ok(meta) => Ok(Some(Stamp {
-                device: meta.dev(),
-                inode: meta.ino(),
-                size: meta.len(),
-                modified: meta.modified().ok(),
-                changed: (meta.ctime(), meta.ctime_nsec()),
-            })),
+            Ok(meta) => {
+                let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+                let mut hasher = DefaultHasher::new();
+                (meta.dev(), meta.ino(), meta.len(), times).hash(&mut hasher);
+                Ok(Some(Stamp(hasher.finish())))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -97,7 +92,7 @@ impl FileWatch {
     pub fn start(
         reader: Arc<dyn ReadFile>,
         patience: Patience,
-        report: impl Fn(PathBuf) + Send + 'static,
+        report: impl Fn(Arc<Path>) + Send + 'static,
     ) -> std::io::Result<FileWatch> {
         let (messages, inbox) = channel();
         let touched = messages.clone();
@@ -116,13 +111,13 @@ impl FileWatch {
 
     /// Watches these files from now on, and no others. What they look like is noted before this returns: called before
     /// the files are loaded, no change can slip through in between.
-    pub fn watch(&self, paths: impl IntoIterator<Item = PathBuf>) {
-        let known = |path: PathBuf| {
+    pub fn watch(&self, paths: impl IntoIterator<Item = impl Into<Arc<Path>>>) {
+        let known = |path: Arc<Path>| {
             let stamp = Stamp::of(&path).ok().flatten();
             (path, Known { stamp, ..Known::default() })
         };
         // The thread ends only with us.
-        let _ = self.messages.send(Message::Watch(paths.into_iter().map(known).collect()));
+        let _ = self.messages.send(Message::Watch(paths.into_iter().map(Into::into).map(known).collect()));
     }
 }
 
@@ -149,9 +144,9 @@ fn directories(hops: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
 }
 
 struct Loop<R> {
-    files: HashMap<PathBuf, Known>,
-    /// The hops of all files: most events concern none of them, and there may be many of both.
-    hops: HashSet<PathBuf>,
+    files: HashMap<Arc<Path>, Known>,
+    /// The hops of all files but the files themselves: most events concern none, and there may be many of both.
+    hops: HashSet<Arc<Path>>,
     notifier: Option<Events>,
     watched: HashSet<PathBuf>,
     reader: Arc<dyn ReadFile>,
@@ -159,7 +154,7 @@ struct Loop<R> {
     report: R,
 }
 
-impl<R: Fn(PathBuf)> Loop<R> {
+impl<R: Fn(Arc<Path>)> Loop<R> {
     fn run(mut self, inbox: &Receiver<Message>) {
         let (mut last_all, mut last_unwatched) = (Instant::now(), Instant::now());
         loop {
@@ -190,7 +185,7 @@ impl<R: Fn(PathBuf)> Loop<R> {
 
     /// Whether something on the way to one of our files was touched. Much else may happen in the same directory.
     fn concern(&self, path: &Path) -> bool {
-        self.hops.contains(path) || self.watched.contains(path)
+        self.files.contains_key(path) || self.hops.contains(path) || self.watched.contains(path)
     }
 
     /// Gathers events until ours pause: what was touched, or `None` for anything. A message of another kind ends the
@@ -223,22 +218,21 @@ impl<R: Fn(PathBuf)> Loop<R> {
         }
     }
 
-    fn replace(&mut self, files: HashMap<PathBuf, Known>) {
+    fn replace(&mut self, files: HashMap<Arc<Path>, Known>) {
         let mut old = std::mem::take(&mut self.files);
         for (path, new) in files {
             let mut known = old.remove(&path).unwrap_or(new);
             // Where we may not look ourselves, only the content tells; it is read through the reader.
             if known.stamp.is_none() && known.digest.is_none() && Stamp::of(&path).is_err() {
-                known.digest = Some(self.digest(&path));
+                known.digest = Some(Box::new(self.digest(&path)));
             }
             self.files.insert(path, known);
         }
         self.hops.clear();
         let paths: Vec<_> = self.files.keys().cloned().collect();
-        let mut needed = HashSet::new();
+        let (mut needed, mut ways) = (HashSet::new(), Ways::default());
         for path in paths {
-            self.watch_directories(&path);
-            needed.extend(self.files.get(&path).into_iter().flat_map(|known| directories(&known.hops)));
+            needed.extend(self.watch_directories(&path, &mut ways));
         }
         let gone: Vec<_> = self.watched.difference(&needed).cloned().collect();
         for directory in gone {
@@ -249,26 +243,30 @@ impl<R: Fn(PathBuf)> Loop<R> {
         }
     }
 
-    /// Watches the directories on the way to `path`, as the way is now.
-    fn watch_directories(&mut self, path: &Path) {
-        let hops = links::hops(path);
+    /// Watches the directories on the way to `path`, as the way is now; which.
+    fn watch_directories(&mut self, path: &Path, ways: &mut Ways) -> BTreeSet<PathBuf> {
+        let hops = ways.hops(path);
+        let directories = directories(&hops);
         // Where we may not even look, events on the way say nothing about the file.
         let mut all = Stamp::of(path).is_ok();
-        for directory in directories(&hops) {
-            if self.watched.contains(&directory) {
+        for directory in &directories {
+            if self.watched.contains(directory) {
                 continue;
             }
-            let watching = self.notifier.as_ref().map(|notifier| notifier.watch(&directory));
+            let watching = self.notifier.as_ref().map(|notifier| notifier.watch(directory));
             match watching {
-                Some(Ok(())) => drop(self.watched.insert(directory)),
+                Some(Ok(())) => drop(self.watched.insert(directory.clone())),
                 _ => all = false,
             }
         }
         if let Some(known) = self.files.get_mut(path) {
+            let alone = hops.len() == 1 && hops.first().is_some_and(|hop| hop == path);
+            known.watched = all;
+            known.hops = (!alone).then(|| hops.into_iter().map(Arc::from).collect());
             // Hops that are no more stay here until other files are watched; they cost a needless look at most.
-            self.hops.extend(hops.iter().cloned());
-            (known.hops, known.watched) = (hops, all);
+            self.hops.extend(known.hops.iter().flatten().cloned());
         }
+        directories
     }
 
     /// Looks at the files on whose way something was touched; `None`: at all.
@@ -279,14 +277,17 @@ impl<R: Fn(PathBuf)> Loop<R> {
         } else {
             self.watched.clear();
         }
-        let concerns = |known: &Known| {
+        let concerns = |path: &Arc<Path>, known: &Known| {
             touched.is_none_or(|touched| {
-                known.hops.iter().any(|hop| touched.contains(hop) || hop.parent().is_some_and(|d| touched.contains(d)))
+                let on = |hop: &Path| touched.contains(hop) || hop.parent().is_some_and(|d| touched.contains(d));
+                known.hops.as_ref().map_or_else(|| on(path), |hops| hops.iter().any(|hop| on(hop)))
             })
         };
-        let paths: Vec<_> = self.files.iter().filter(|(_, known)| concerns(known)).map(|(p, _)| p.clone()).collect();
+        let ours = self.files.iter().filter(|(path, known)| concerns(path, known));
+        let paths: Vec<_> = ours.map(|(path, _)| path.clone()).collect();
+        let mut ways = Ways::default();
         for path in paths {
-            self.watch_directories(&path);
+            self.watch_directories(&path, &mut ways);
             self.look(&path);
         }
     }
@@ -295,28 +296,29 @@ impl<R: Fn(PathBuf)> Loop<R> {
     fn look_again(&mut self, all: bool) {
         let paths: Vec<_> =
             self.files.iter().filter(|(_, k)| all || !k.watched).map(|(path, _)| path.clone()).collect();
+        let mut ways = Ways::default();
         for path in paths {
             if all {
-                self.watch_directories(&path);
+                self.watch_directories(&path, &mut ways);
             }
             self.look(&path);
         }
     }
 
-    fn look(&mut self, path: &Path) {
+    fn look(&mut self, path: &Arc<Path>) {
         let stamp = Stamp::of(path);
         let Some(known) = self.files.get(path) else { return };
-        let (old_stamp, old_digest) = (known.stamp, known.digest);
+        let (old_stamp, old_digest) = (known.stamp, known.digest.as_deref().copied());
         if stamp.as_ref().is_ok_and(|stamp| *stamp == old_stamp) {
             return;
         }
         let digest = self.digest(path);
         if let Some(known) = self.files.get_mut(path) {
             known.stamp = stamp.ok().flatten();
-            known.digest = Some(digest);
+            known.digest = Some(Box::new(digest));
         }
         if old_digest != Some(digest) {
-            (self.report)(path.to_owned());
+            (self.report)(path.clone());
         }
     }
 

@@ -1,15 +1,52 @@
 //! Where can something happen that changes what a path leads to? At every symlink on the way, and at the file itself: `live/NAME/fullchain.pem` of certbot, `..data` of Kubernetes. Reads links alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// The places on the way to `path` that decide where it leads: every symlink, and the file itself. Their directories
-/// must be watched. What does not exist yet is watched from where the way ends.
-pub(super) fn hops(path: &Path) -> BTreeSet<PathBuf> {
+/// Ways that were gone already: thousands of files lie in few directories. For one look at them all, not longer.
+#[derive(Debug, Default)]
+pub(super) struct Ways(HashMap<PathBuf, Option<Way>>);
+
+/// How a directory is reached: the symlinks on the way, and where it ends.
+#[derive(Debug)]
+struct Way {
+    links: Vec<PathBuf>,
+    end: PathBuf,
+}
+
+impl Ways {
+    /// The places on the way to `path` that decide where it leads: every symlink, and the file itself. Their directories
+    /// must be watched. What does not exist yet is watched from where the way ends.
+    pub(super) fn hops(&mut self, path: &Path) -> BTreeSet<PathBuf> {
+        let (Some(directory), Some(name)) = (path.parent().filter(|_| path.is_absolute()), path.file_name()) else {
+            return hops(path);
+        };
+        if !self.0.contains_key(directory) {
+            self.0.insert(directory.to_owned(), way(directory));
+        }
+        let Some(Some(way)) = self.0.get(directory) else { return hops(path) };
+        let file = way.end.join(name);
+        if std::fs::read_link(&file).is_ok() {
+            return hops(path);
+        }
+        way.links.iter().cloned().chain([file]).collect()
+    }
+}
+
+/// The way to a directory that is there.
+fn way(directory: &Path) -> Option<Way> {
+    let mut found = hops(directory);
+    let end = directory.canonicalize().ok().filter(|end| end.is_dir())?;
+    // The end of the way was not a link: it is the directory itself.
+    found.remove(&end);
+    Some(Way { links: found.into_iter().collect(), end })
+}
+
+fn hops(path: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut links = 0;
     let mut at = PathBuf::from("/");
@@ -74,6 +111,23 @@ mod tests {
         let found = hops(&root.join("k8s/tls.crt"));
         let all = ["k8s/tls.crt", "k8s/..data", "k8s/..2026_1/tls.crt"].map(|hop| root.join(hop));
         assert_eq!(found, BTreeSet::from(all));
+    }
+
+    #[test]
+    fn a_way_that_was_gone_before_gives_the_same_hops() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("real")).unwrap();
+        for name in ["real/a", "real/b"] {
+            std::fs::write(root.join(name), "1").unwrap();
+        }
+        symlink("real", root.join("link")).unwrap();
+        symlink("a", root.join("real/c")).unwrap();
+        let mut ways = Ways::default();
+        for path in ["real/a", "real/b", "link/a", "link/b", "link/c", "link/no", "link/../real/a", "no/a", "link"] {
+            assert_eq!(ways.hops(&root.join(path)), hops(&root.join(path)), "{path}");
+        }
+        assert_eq!(ways.hops(&root.join("link/b")), BTreeSet::from([root.join("link"), root.join("real/b")]));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct Issued {
     pub chain: String,
     pub key: String,
     der: CertificateDer<'static>,
-    files: FileCertificate,
+    files: Arc<FileCertificate>,
     _dir: Arc<tempfile::TempDir>,
 }
 
@@ -66,7 +66,7 @@ impl Issued {
         CertificateSource::File(self.files.clone())
     }
 
-    pub fn files(&self) -> FileCertificate {
+    pub fn files(&self) -> Arc<FileCertificate> {
         self.files.clone()
     }
 
@@ -133,7 +133,8 @@ impl TestCa {
     fn issued(&self, chain: String, der: CertificateDer<'static>, key: &KeyPair) -> Issued {
         let number = std::fs::read_dir(self.dir.path()).unwrap().count();
         let at = |kind: &str| self.dir.path().join(format!("{number}.{kind}"));
-        let files = FileCertificate { certificate: at("crt"), key: at("key"), passwords: None };
+        let files = FileCertificate { certificate: at("crt").into(), key: at("key").into(), passwords: None };
+        let files = Arc::new(files);
         let issued = Issued { chain, key: key.serialize_pem(), der, files, _dir: self.dir.clone() };
         issued.write();
         issued

@@ -66,8 +66,8 @@ pub fn served(plan: &Plan) -> Vec<ServedName> {
             entry.servers.push(server.place.to_string());
             for source in &tls.certificates {
                 match source {
-                    CertificateSource::File(pair) if !entry.files.contains(&pair.certificate) => {
-                        entry.files.push(pair.certificate.clone());
+                    CertificateSource::File(pair) if !entry.files.iter().any(|known| **known == *pair.certificate) => {
+                        entry.files.push(pair.certificate.to_path_buf());
                     }
                     CertificateSource::File(_) => {}
                     CertificateSource::Acme(id) => {

@@ -30,7 +30,7 @@ pub struct Draft {
     pass: Option<Pass>,
     stub_status: bool,
     script: Vec<Step>,
-    try_files: Option<TryFiles>,
+    try_files: Option<Box<TryFiles>>,
     internal: bool,
     nested: Vec<Draft>,
     limit_except: Option<ExceptDraft>,
@@ -83,7 +83,7 @@ pub fn take(reader: &mut Reader<'_>, directive: &Directive, parent: Option<&Draf
         "^~" => LocationKind::PrefixStop,
         "~" | "~*" => {
             let (pattern, names) = reader.variables.pattern(name, modifier == "~*", place)?;
-            LocationKind::Regex(pattern, names)
+            LocationKind::Regex(Box::new(pattern), names)
         }
         other => return Err(Complaint::emerg(format!("invalid location modifier \"{other}\""), place)),
     };
@@ -207,7 +207,11 @@ impl Draft {
 ///
 /// # Errors
 /// nginx's words.
-pub fn try_files(slot: &mut Option<TryFiles>, reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Complaint> {
+pub fn try_files(
+    slot: &mut Option<Box<TryFiles>>,
+    reader: &mut Reader<'_>,
+    directive: &Directive,
+) -> Result<(), Complaint> {
     if slot.is_some() {
         return Err(directive_is(directive, "is duplicate"));
     }
@@ -227,7 +231,7 @@ pub fn try_files(slot: &mut Option<TryFiles>, reader: &mut Reader<'_>, directive
     } else {
         TryLast::Uri(reader.template(last, &directive.place)?)
     };
-    *slot = Some(TryFiles { files: files.into(), last });
+    *slot = Some(Box::new(TryFiles { files: files.into(), last }));
     Ok(())
 }
 
@@ -288,7 +292,7 @@ impl Builder<'_, '_> {
         let limit_except = match draft.limit_except {
             None => None,
             Some(ExceptDraft { methods, body }) => {
-                Some(LimitExcept { methods, otherwise: self.location(*body, below)? })
+                Some(Box::new(LimitExcept { methods, otherwise: self.location(*body, below)? }))
             }
         };
         let auto_redirect = draft.pass.is_some() && draft.said.spot.location.ends_with('/');

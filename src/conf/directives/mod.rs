@@ -31,11 +31,12 @@ pub mod upstream;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::plan::location::{ErrorPage, Settings};
 use crate::plan::template::Template;
-use crate::plan::tls::FileCertificate;
+use crate::plan::tls::{FileCertificate, TlsSettings};
 
 use super::complaint::Complaint;
 use super::read::Reader;
@@ -56,8 +57,10 @@ pub struct Shared {
     pub charsets: (bool, bool),
     /// Sizes of `ssl_session_cache shared:` zones.
     pub session_zones: HashMap<Box<str>, u64>,
-    /// Pairs of files that were checked already.
-    pub checked_pairs: HashSet<FileCertificate>,
+    /// Pairs of certificate files that were named so far; each is checked once.
+    pub pairs: HashSet<Arc<FileCertificate>>,
+    /// TLS settings of servers, each once: thousands of servers say the same.
+    pub tls: HashSet<Arc<TlsSettings>>,
     /// Files with trusted certificates that were checked already.
     pub checked_trust: HashSet<PathBuf>,
     /// A `valid_referers` wants the names of its server.
@@ -145,7 +148,7 @@ impl Said {
 
     /// Whether nothing was said that a location's settings depend on.
     pub fn is_silent(&self) -> bool {
-        self.level.is_empty()
+        self.level.is_silent()
             && self.files.is_silent()
             && self.access.is_silent()
             && self.headers.is_silent()

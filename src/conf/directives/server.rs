@@ -33,7 +33,7 @@ pub struct ServerDraft {
     pub acme: Vec<acme::Line>,
     listens: bool,
     script: Vec<Step>,
-    try_files: Option<TryFiles>,
+    try_files: Option<Box<TryFiles>>,
     locations: Vec<Draft>,
 }
 

@@ -1,6 +1,7 @@
 //! ssl_* and proxy_ssl_*: which certificates a server has, and how TLS is spoken towards clients and upstreams.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::conf::complaint::{Complaint, Kind};
@@ -11,7 +12,9 @@ use crate::conf::tree::Directive;
 use crate::conf::value;
 use crate::conf::world::PairOnDisk;
 use crate::plan::template::{Builtin, Segment, Template, Var};
-use crate::plan::tls::{CertificateSource, FileCertificate, ServerTls, TlsProtocol, UpstreamTls, VerifyClient};
+use crate::plan::tls::{
+    CertificateSource, FileCertificate, ServerTls, TlsProtocol, TlsSettings, UpstreamTls, VerifyClient,
+};
 use crate::words::Place;
 
 use super::acme::{Line, Wishes};
@@ -174,7 +177,7 @@ pub fn certificates(
     for line in lines {
         sources.push(CertificateSource::Acme(wishes.wish(line, server, reader)?));
     }
-    let passwords = chain.text("ssl_password_file").map(|path| reader.conf_path(path));
+    let passwords = chain.text("ssl_password_file").map(|path| Arc::from(reader.conf_path(path)));
     for (certificate, key) in files.iter().zip(&keys) {
         // `$acme_certificate` stands for what the lines wish for, and for nothing where there are none.
         if !certificate.contains('$') {
@@ -189,11 +192,16 @@ pub fn certificates(
 }
 
 /// A pair of files, made absolute and checked.
-fn file(certificate: &str, key: &str, passwords: Option<PathBuf>, reader: &mut Reader<'_>) -> FileCertificate {
+fn file(certificate: &str, key: &str, passwords: Option<Arc<Path>>, reader: &mut Reader<'_>) -> Arc<FileCertificate> {
     let plain = |text: &str| text.starts_with("data:") || text.starts_with("engine:") || text.starts_with("store:");
     let path = |text: &str| if plain(text) { PathBuf::from(text) } else { reader.conf_path(text) };
-    let file = FileCertificate { certificate: path(certificate), key: path(key), passwords };
-    if !reader.options.offline && reader.shared.checked_pairs.insert(file.clone()) {
+    let file = FileCertificate { certificate: path(certificate).into(), key: path(key).into(), passwords };
+    if let Some(known) = reader.shared.pairs.get(&file) {
+        return Arc::clone(known);
+    }
+    let file = Arc::new(file);
+    reader.shared.pairs.insert(Arc::clone(&file));
+    if !reader.options.offline {
         let (certificate, key) = (file.certificate.to_string_lossy(), file.key.to_string_lossy());
         let pair = PairOnDisk { certificate: &certificate, key: &key, passwords: file.passwords.as_deref() };
         if let Err(text) = reader.world.check_pair(&pair) {
@@ -245,8 +253,7 @@ pub fn server(chain: Chain<'_>, certificates: Certificates, reader: &mut Reader<
     let tickets = tickets.map(|said| said.level.all_args("ssl_session_ticket_key")).into_iter().flatten();
     let ticket_keys = tickets.map(|(args, _)| reader.conf_path(&args[0])).collect();
     let verify_depth = u32::try_from(chain.number("ssl_verify_depth", 1)).unwrap_or(u32::MAX);
-    Ok(ServerTls {
-        certificates: certificates.sources.into(),
+    let settings = TlsSettings {
         prefer_server_ciphers: chain.flag("ssl_prefer_server_ciphers", false),
         session_cache: sessions(chain),
         session_timeout: chain.time("ssl_session_timeout", Duration::from_secs(300)),
@@ -259,7 +266,14 @@ pub fn server(chain: Chain<'_>, certificates: Certificates, reader: &mut Reader<
         trusted_certificate: path("ssl_trusted_certificate"),
         crl: path("ssl_crl"),
         protocol: protocol(chain, "", reader)?,
-    })
+    };
+    let shared = &mut reader.shared.tls;
+    let settings = shared.get(&settings).cloned().unwrap_or_else(|| {
+        let settings = Arc::new(settings);
+        shared.insert(Arc::clone(&settings));
+        settings
+    });
+    Ok(ServerTls { certificates: certificates.sources.into(), settings })
 }
 
 /// Sessions that the cache holds: about 4000 a megabyte when shared, as many as it says when built in.
@@ -329,7 +343,7 @@ pub fn upstream(chain: Chain<'_>, reader: &mut Reader<'_>, _end: &Place) -> Resu
         let text = String::from_utf8_lossy(template.as_literal()?).into_owned();
         (!text.is_empty()).then_some(text)
     };
-    let passwords = chain.text("proxy_ssl_password_file").map(|path| reader.conf_path(path));
+    let passwords = chain.text("proxy_ssl_password_file").map(|path| Arc::from(reader.conf_path(path)));
     let certificate = match (literal("proxy_ssl_certificate"), literal("proxy_ssl_certificate_key")) {
         (None, _) => None,
         (Some(certificate), Some(key)) => Some(file(&certificate, &key, passwords, reader)),

@@ -86,7 +86,7 @@ fn follow(exchange: &mut Exchange, turn: Turn) -> Result<Entry, Turn> {
         exchange.stand_at_server();
         return Ok(Entry::Server);
     };
-    let found = exchange.server().and_then(|server| server.locations.named.get(&name[..]).cloned());
+    let found = exchange.server().and_then(|server| server.locations.named(&name).cloned());
     let Some(location) = found else {
         let name = String::from_utf8_lossy(&name);
         exchange.note(Level::Error, format_args!("could not find named location \"{name}\""));
