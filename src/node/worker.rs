@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 
 use crate::http::conn::{self, Drain};
 use crate::http::serve::{Parts, Worker as Service};
@@ -52,11 +51,16 @@ impl Worker {
     /// When the system has no room for a thread or its runtime.
     pub fn start(parts: Parts, terms: Arc<ArcSwap<Terms>>) -> io::Result<Worker> {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (tell, made) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name(format!("worker {}", parts.number)).spawn(move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, run(parts, terms, inbox));
+            // A runtime whose tasks never leave this thread has to be made on it.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+            let told = tell.send(runtime.as_ref().map(drop).map_err(|error| io::Error::from(error.kind())));
+            if let (Ok(runtime), Ok(())) = (runtime, told) {
+                runtime.block_on(run(parts, terms, inbox));
+            }
         })?;
+        made.recv().map_err(|_| io::Error::from(io::ErrorKind::Other))??;
         Ok(Worker { commands, thread })
     }
 
