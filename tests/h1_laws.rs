@@ -57,7 +57,7 @@ fn wire() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn whole(wire: &[u8]) -> Option<RequestHead> {
-    RequestParser::new(HeadRules::default()).parse(&mut BytesMut::from(wire)).ok().flatten()
+    RequestParser::new(HeadRules::default()).parse(&mut BytesMut::from(wire)).ok().flatten().map(|head| *head)
 }
 
 proptest! {

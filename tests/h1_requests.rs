@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use semper::h1::{BodyLength, HeadError, HeadRules, Malformed, RequestHead, RequestParser, Version};
 
 fn parse_with(rules: HeadRules, wire: &[u8]) -> Result<Option<RequestHead>, Box<Malformed>> {
-    RequestParser::new(rules).parse(&mut BytesMut::from(wire))
+    RequestParser::new(rules).parse(&mut BytesMut::from(wire)).map(|head| head.map(|head| *head))
 }
 
 fn parse(wire: &[u8]) -> Result<Option<RequestHead>, Box<Malformed>> {

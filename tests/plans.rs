@@ -80,7 +80,7 @@ fn proxy_settings_come_from_every_level_and_header_defaults_fill_the_gaps() {
     let location = &server.locations.prefixes[0];
     let proxy = proxy(location);
     assert_eq!((proxy.read_timeout, proxy.connect_timeout), (Duration::from_secs(5), Duration::from_secs(2)));
-    assert_eq!((&*proxy.host, &*proxy.port, proxy.replaced), ("origin.test:81", "81", 3));
+    assert_eq!((&*proxy.host, &*proxy.port, proxy.replaced), (&b"origin.test:81"[..], &b"81"[..], 3));
     assert_eq!(text(proxy.uri.as_ref().unwrap()), "/y/");
     let names: Vec<&str> = proxy.set_headers.iter().map(|(name, _)| &**name).collect();
     assert!(names.starts_with(&["X-A", "Host", "Connection"]), "{names:?}");

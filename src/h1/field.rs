@@ -114,7 +114,11 @@ impl FieldLine {
                     b'/' if self.lenient && &buf[self.line_start()..here as usize] == b"HTTP" => {
                         self.state = State::Ignored;
                     }
-                    _ => self.name(byte, here)?,
+                    _ => {
+                        self.name(byte, here)?;
+                        // Most of a name is plain, and needs no second look.
+                        *at += buf[*at..].iter().take_while(|byte| NAME[usize::from(**byte)] == PLAIN).count();
+                    }
                 },
                 State::BeforeValue => {
                     if byte != b' ' {

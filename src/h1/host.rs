@@ -24,6 +24,9 @@ pub(super) fn host_shape(raw: &[u8]) -> Option<(usize, bool)> {
         Closed,
         Port,
     }
+    if is_plain(raw) {
+        return Some((raw.len(), false));
+    }
     let mut place = Place::Usual;
     let mut length = raw.len();
     let mut dot = None;
@@ -58,6 +61,19 @@ pub(super) fn host_shape(raw: &[u8]) -> Option<(usize, bool)> {
         length -= 1;
     }
     (length > 0 && place != Place::Literal).then_some((length, capitals))
+}
+
+/// Small letters, digits, `-`, and single dots between them: nearly every host there is.
+fn is_plain(raw: &[u8]) -> bool {
+    let mut dot = true;
+    for byte in raw {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => dot = false,
+            b'.' if !dot => dot = true,
+            _ => return false,
+        }
+    }
+    !dot
 }
 
 #[cfg(test)]

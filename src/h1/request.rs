@@ -109,7 +109,7 @@ impl RequestParser {
     ///
     /// # Errors
     /// The head is refused; see [`Malformed`]. `buf` is then of no further use.
-    pub fn parse(&mut self, buf: &mut BytesMut) -> Result<Option<RequestHead>, Box<Malformed>> {
+    pub fn parse(&mut self, buf: &mut BytesMut) -> Result<Option<Box<RequestHead>>, Box<Malformed>> {
         match self.advance(buf) {
             Ok(true) => Ok(Some(self.whole(buf)?)),
             Ok(false) => Ok(None),
@@ -123,7 +123,7 @@ impl RequestParser {
     }
 
     /// What has been read of a head that will never be whole, for the log; takes everything out of `buf`.
-    pub fn abandon(&self, buf: &mut BytesMut) -> RequestHead {
+    pub fn abandon(&self, buf: &mut BytesMut) -> Box<RequestHead> {
         self.cut(&buf.split().freeze())
     }
 
@@ -181,7 +181,7 @@ impl RequestParser {
     }
 
     /// Cuts the whole head out of `buf` and judges it.
-    fn whole(&mut self, buf: &mut BytesMut) -> Result<RequestHead, Box<Malformed>> {
+    fn whole(&mut self, buf: &mut BytesMut) -> Result<Box<RequestHead>, Box<Malformed>> {
         let wire = buf.split_to(self.at).freeze();
         let mut head = self.cut(&wire);
         let judged = match self.framing.judge(&wire, head.version, &head.method) {
@@ -195,7 +195,7 @@ impl RequestParser {
                 head.expects_continue = self.framing.expects_continue(&wire, head.version);
                 Ok(head)
             }
-            Err(error) => Err(Box::new(Malformed { error, head })),
+            Err(error) => Err(Box::new(Malformed { error, head: *head })),
         }
     }
 
@@ -206,8 +206,8 @@ impl RequestParser {
     }
 
     /// The head with all parts known so far, as slices of `wire`.
-    fn cut(&self, wire: &Bytes) -> RequestHead {
-        let mut head = RequestHead::empty();
+    fn cut(&self, wire: &Bytes) -> Box<RequestHead> {
+        let mut head = Box::new(RequestHead::empty());
         head.wire_length = self.at as u64;
         if self.line_whole {
             head.line = wire.slice(self.line.start..self.line.end);
@@ -250,6 +250,6 @@ impl RequestParser {
     }
 
     fn malformed(&mut self, buf: &mut BytesMut, error: HeadError) -> Box<Malformed> {
-        Box::new(Malformed { error, head: self.abandon(buf) })
+        Box::new(Malformed { error, head: *self.abandon(buf) })
     }
 }

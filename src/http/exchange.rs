@@ -143,6 +143,7 @@ impl fmt::Debug for Exchange {
 
 impl Exchange {
     /// A request that has just come, standing at the server level.
+    #[inline]
     pub fn new(worker: Rc<Worker>, request: Request, uri: Uri, plan: Arc<Plan>, server: Arc<Server>) -> Exchange {
         let Request { method, target, version, host, host_port, fields, .. } = request;
         let Request { line, head_length, content_length, body, started, connection, .. } = request;

@@ -9,6 +9,7 @@ use crate::plan::location::Handler;
 use crate::plan::template::Builtin;
 use crate::route::query;
 use bytes::Bytes;
+use std::cell::Cell;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,14 +18,23 @@ macro_rules! put {
     ($out:expr, $($arg:tt)*) => { drop(write!($out, $($arg)*)) };
 }
 
+thread_local! {
+    /// Where values are written before their length is known. Taken out while in use, for values are made of others.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 impl Exchange {
     /// The value of a built-in variable; `None` if it is not set.
     pub(super) fn builtin(&self, which: Builtin) -> Option<Bytes> {
         if let Some(shared) = self.shared(which) {
             return shared;
         }
-        let mut out = Vec::with_capacity(24);
-        self.append_builtin(which, &mut out).then(|| Bytes::from(out))
+        // Written where there is room already, then kept in as much memory as it needs.
+        let mut out = SCRATCH.take();
+        out.clear();
+        let value = self.append_builtin(which, &mut out).then(|| Bytes::copy_from_slice(&out));
+        SCRATCH.set(out);
+        value
     }
 
     /// Values that are at hand as [`Bytes`]. The outer `None`: this variable is made of digits or parts.
@@ -54,6 +64,8 @@ impl Exchange {
             Builtin::RemoteUser => self.credentials().map(|(user, _)| user.clone()),
             Builtin::TimeLocal => Some(self.worker.time().local()),
             Builtin::TimeIso8601 => Some(self.worker.time().iso8601()),
+            Builtin::ProxyHost => self.proxied_to().map(|(host, _)| host.clone()),
+            Builtin::ProxyPort => self.proxied_to().map(|(_, port)| port.clone()),
             Builtin::Hostname => Some(self.worker.parts.hostname.clone()),
             Builtin::DocumentRoot => Some(self.text(&self.settings().files.root)),
             Builtin::SslProtocol => self.connection.tls.as_ref().map(|tls| Bytes::from_static(tls.protocol.as_bytes())),
@@ -85,7 +97,6 @@ impl Exchange {
             Builtin::ProxyProtocolServerAddr => self.proxied_end(|(_, to)| to, out, append_ip),
             Builtin::ProxyProtocolServerPort => self.proxied_end(|(_, to)| to, out, append_socket_port),
             Builtin::ProxyAddXForwardedFor => self.append_forwarded_for(out),
-            Builtin::ProxyHost | Builtin::ProxyPort => self.append_proxied(which, out),
             Builtin::RequestFilename => self.file_path().is_some_and(|path| append_to(out, &path)),
             Builtin::RealpathRoot => self.append_realpath(out),
             Builtin::RequestId => append_to(out, &self.request_id_text()),
@@ -269,13 +280,15 @@ impl Exchange {
         append_address(self.connection.remote, out)
     }
 
-    fn append_proxied(&self, which: Builtin, out: &mut Vec<u8>) -> bool {
-        let host = which == Builtin::ProxyHost;
+    /// `$proxy_host` and `$proxy_port`.
+    fn proxied_to(&self) -> Option<(&Bytes, &Bytes)> {
         if let Some((name, port)) = &self.proxied {
-            return append_to(out, if host { name } else { port });
+            return Some((name, port));
         }
-        let Some(Handler::Proxy(proxy)) = self.location().map(|location| &location.handler) else { return false };
-        append_to(out, if host { proxy.host.as_bytes() } else { proxy.port.as_bytes() })
+        match self.location().map(|location| &location.handler) {
+            Some(Handler::Proxy(proxy)) => Some((&proxy.host, &proxy.port)),
+            _ => None,
+        }
     }
 
     fn append_realpath(&self, out: &mut Vec<u8>) -> bool {

@@ -1,5 +1,5 @@
-//! Is it too late? One timer for a connection at work. Moving the deadline costs nothing: the timer is set anew only
-//! when it rings too early.
+//! Is it too late? One timer for a connection, towards a client or an upstream, as long as it lives. Moving the deadline
+//! costs nothing: the timer is set anew only when it rings too early.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,29 +7,29 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A deadline that moves with every read and write.
 #[derive(Debug, Default)]
-pub(super) struct Deadline {
+pub struct Deadline {
     due: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// Moves it.
-    pub(super) fn set(&mut self, due: Instant) {
+    pub fn set(&mut self, due: Instant) {
         self.due = Some(due);
     }
 
     /// Nothing is due.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.due = None;
     }
 
     /// When it is, if anything is due.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Ready when it has passed.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.due else { return Poll::Pending };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if due < sleep.deadline() {

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod connection;
+pub mod deadline;
 pub mod descriptor;
 pub mod dial;
 pub mod dns;

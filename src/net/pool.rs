@@ -1,7 +1,12 @@
 //! Which idle connection to an upstream can be used again? One worker's; keyed by upstream, address, and the TLS settings
 //! and name under which they were made. A connection that was closed or on which anything came is never used again.
 //! Outlives reloads: the next plan finds the connections that the one before left.
+//!
+//! `keepalive N` is how many may lie idle. What comes back beyond that is closed, as nginx does, but only when nobody has
+//! asked for it within [`SPARE`]: under load the next request is there already, and a new connection costs as much as
+//! two requests.
 
+use super::deadline::Deadline;
 use super::dial::Stream;
 use crate::balance::Health;
 use crate::plan::tls::UpstreamTls;
@@ -38,19 +43,27 @@ pub struct Connection {
     pub requests: u64,
     /// When it was made.
     pub since: Instant,
+    /// Until when the other side must say or take something, while it is used.
+    pub deadline: Deadline,
 }
 
 struct Idle {
     connection: Connection,
     to: Arc<Health>,
     tls: Option<TlsIdentity>,
+    since: Instant,
     until: Instant,
 }
+
+/// How long a connection beyond `keepalive N` waits for another request.
+const SPARE: Duration = Duration::from_millis(100);
 
 /// The idle connections of one upstream, the one used last in front.
 #[derive(Default)]
 pub struct UpstreamPool {
     idle: RefCell<VecDeque<Idle>>,
+    /// `keepalive N`.
+    most: Cell<usize>,
 }
 
 impl UpstreamPool {
@@ -67,15 +80,34 @@ impl UpstreamPool {
     }
 
     /// Keeps a connection whose answer was read to the end, unless it has served its time; the one that was idle longest
-    /// makes room.
-    pub fn put(&self, connection: Connection, to: Arc<Health>, tls: Option<TlsIdentity>, limits: &UpstreamKeepalive) {
-        let now = Instant::now();
+    /// makes room, at once or soon.
+    pub fn put(
+        &self,
+        connection: Connection,
+        to: Arc<Health>,
+        tls: Option<TlsIdentity>,
+        limits: &UpstreamKeepalive,
+        now: Instant,
+    ) {
         if connection.requests >= limits.requests || now.duration_since(connection.since) > limits.time {
             return;
         }
+        self.most.set(limits.connections);
+        self.idle.borrow_mut().push_front(Idle { connection, to, tls, since: now, until: now + limits.timeout });
+        self.shrink(now);
+    }
+
+    /// Closes what is too many and was not asked for again.
+    fn shrink(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        idle.push_front(Idle { connection, to, tls, until: now + limits.timeout });
-        idle.truncate(limits.connections);
+        while idle.len() > self.most.get() && idle.back().is_some_and(|last| last.since + SPARE <= now) {
+            idle.pop_back();
+        }
+    }
+
+    /// Whether more lie idle than `keepalive` allows.
+    fn is_over_full(&self) -> bool {
+        self.idle.borrow().len() > self.most.get()
     }
 
     /// Idle connections.
@@ -89,6 +121,7 @@ impl UpstreamPool {
     }
 
     fn sweep(&self, now: Instant) {
+        self.shrink(now);
         self.idle.borrow_mut().retain(|one| now < one.until && one.connection.stream.is_quiet());
     }
 }
@@ -101,6 +134,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Pools {
     pools: RefCell<HashMap<Box<str>, Rc<UpstreamPool>>>,
     sweeping: Cell<bool>,
+    /// Some pool is over-full, and somebody will see to it.
+    shrinking: Cell<bool>,
 }
 
 impl Pools {
@@ -130,6 +165,27 @@ impl Pools {
                 all.iter().for_each(|pool| pool.sweep(now));
                 if all.iter().all(|pool| pool.is_empty()) {
                     pools.sweeping.set(false);
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Sees to it that `pool`, if it is over-full, is not so for long.
+    pub fn shrink(self: &Rc<Self>, pool: &UpstreamPool) {
+        if !pool.is_over_full() || self.shrinking.replace(true) {
+            return;
+        }
+        let pools = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SPARE).await;
+                let Some(pools) = pools.upgrade() else { return };
+                let now = Instant::now();
+                let all: Vec<_> = pools.pools.borrow().values().cloned().collect();
+                all.iter().for_each(|pool| pool.shrink(now));
+                if !all.iter().any(|pool| pool.is_over_full()) {
+                    pools.shrinking.set(false);
                     return;
                 }
             }

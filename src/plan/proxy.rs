@@ -3,6 +3,7 @@
 use super::template::Template;
 use super::tls::UpstreamTls;
 use super::upstream::Upstream;
+use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,9 @@ pub struct Proxy {
     /// Bytes of the location's prefix that the URI part replaces.
     pub replaced: usize,
     /// `$proxy_host`: host and port as in `proxy_pass`, without the default port.
-    pub host: Box<str>,
+    pub host: Bytes,
     /// `$proxy_port`.
-    pub port: Box<str>,
+    pub port: Bytes,
     /// `proxy_method`.
     pub method: Option<Template>,
     /// `proxy_http_version` is 1.1. Default 1.0.
@@ -98,7 +99,7 @@ pub const HIDDEN: [&str; 8] = [
 
 impl Proxy {
     /// `proxy_pass` with nothing else said, save that no header field is set and temporary files have no place yet.
-    pub fn to(to: ProxyTo, host: impl Into<Box<str>>) -> Proxy {
+    pub fn to(to: ProxyTo, host: impl Into<Bytes>) -> Proxy {
         let (minute, page) = (Duration::from_secs(60), 4096);
         Proxy {
             to,

@@ -3,7 +3,6 @@
 
 use super::browser::Browser;
 use super::close::{self, DRAINED, Lingering};
-use super::deadline::Deadline;
 use super::drain::Drain;
 use super::head::{self, Asked, Framing};
 use super::http1::{Next, Switched};
@@ -14,6 +13,7 @@ use super::wire::{HEAD_ROOM, Wire};
 use crate::h1::{self, BodyLength, BodyPiece, HeadRules, RequestHead, RequestParser};
 use crate::http::message::{Body, Malformed, Response, Sent, Service};
 use crate::net::connection::Connection;
+use crate::net::deadline::Deadline;
 use crate::plan::client::ClientLimits;
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -24,8 +24,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-/// How long a connection keeps its buffers after a request.
-const WARM: Duration = Duration::from_secs(1);
+/// How long a connection keeps its buffers after a request. To make them again costs less than a tenth of a request.
+const WARM: Duration = Duration::from_millis(100);
 
 /// What the address's default server allows before the request's own server and location are known.
 #[derive(Clone, Copy)]
@@ -69,6 +69,7 @@ enum NoHead {
 
 /// What an answer needs to know of its request.
 struct Exchange {
+    started: Instant,
     asked: Asked,
     keep_alive: bool,
     head_length: u64,
@@ -112,19 +113,19 @@ where
                 Ok(head) => self.exchange(head, started).await,
                 Err(no_head) => self.refuse(no_head, started).await,
             };
-            let Next::Idle(until) = next else { return next };
+            let Next::Idle { since, until } = next else { return next };
             if self.connection.epoch() != Some(self.terms.epoch) {
                 let Some(terms) = Terms::of(&self.connection) else { return Next::Closed };
                 self.terms = terms;
             }
             self.parser.reset(self.terms.rules);
             if self.wire.unread.borrow().is_empty() {
-                match self.next_bytes(until).await {
+                match self.next_bytes(since, until).await {
                     Poll::Ready(true) => {}
                     Poll::Ready(false) => return self.ended().await,
                     Poll::Pending => {
                         self.wire.let_go_of_buffer();
-                        return Next::Idle(until);
+                        return Next::Idle { since, until };
                     }
                 }
             }
@@ -132,7 +133,7 @@ where
     }
 
     /// Reads until a head is whole.
-    async fn head(&mut self, started: Instant) -> Result<RequestHead, NoHead> {
+    async fn head(&mut self, started: Instant) -> Result<Box<RequestHead>, NoHead> {
         loop {
             match self.parser.parse(&mut self.wire.unread.borrow_mut()) {
                 Ok(Some(head)) => return Ok(head),
@@ -152,9 +153,8 @@ where
     }
 
     /// Waits while warm: bytes came, the client left, or (pending) nothing yet.
-    async fn next_bytes(&mut self, until: Instant) -> Poll<bool> {
-        let cold = Instant::now() + WARM;
-        self.deadline.set(until.min(cold));
+    async fn next_bytes(&mut self, since: Instant, until: Instant) -> Poll<bool> {
+        self.deadline.set(until.min(since + WARM));
         let (wire, deadline) = (&self.wire, &mut self.deadline);
         let came = poll_fn(|cx| match wire.poll_fill(cx, HEAD_ROOM) {
             Poll::Ready(Ok(count)) => Poll::Ready(Poll::Ready(count > 0)),
@@ -171,12 +171,13 @@ where
         Next::Closed
     }
 
-    async fn exchange(&mut self, head: RequestHead, started: Instant) -> Next {
+    async fn exchange(&mut self, head: Box<RequestHead>, started: Instant) -> Next {
         self.connection.requests.set(self.connection.requests.get() + 1);
         for line in &head.dropped {
             tracing::info!("client sent invalid header line: \"{}\"", line.escape_ascii());
         }
         let exchange = Exchange {
+            started,
             asked: Asked { version: head.version, head_only: &head.method[..] == b"HEAD" },
             keep_alive: head.keep_alive,
             head_length: head.wire_length,
@@ -234,7 +235,7 @@ where
             // Not a byte of a request: nothing to log.
             _ if !begun => return self.ended().await,
             gone => {
-                let head = self.parser.abandon(&mut self.wire.unread.borrow_mut());
+                let head = *self.parser.abandon(&mut self.wire.unread.borrow_mut());
                 let (status, what) = match gone {
                     NoHead::TimedOut => (408, "client timed out"),
                     _ => (400, "client prematurely closed connection"),
@@ -244,6 +245,7 @@ where
         };
         self.connection.requests.set(self.connection.requests.get() + 1);
         let exchange = Exchange {
+            started,
             asked: Asked { version: head.version, head_only: &head.method[..] == b"HEAD" },
             keep_alive: false,
             head_length: head.wire_length,
@@ -339,7 +341,8 @@ where
             }
         }
         if keep_alive && (self.wire.body_is_done() || close::drain_body(&self.wire, lingering, DRAINED).await) {
-            return Next::Idle(Instant::now() + limits.keepalive_timeout);
+            let since = Instant::now();
+            return Next::Idle { since, until: since + limits.keepalive_timeout };
         }
         close::close(&self.wire, lingering, self.connection.tls.is_some(), unread).await;
         Next::Closed
@@ -351,7 +354,7 @@ where
             && !self.drain.has_begun()
             && !limits.keepalive_timeout.is_zero()
             && self.connection.requests.get() < limits.keepalive_requests
-            && self.connection.accepted.elapsed() <= limits.keepalive_time
+            && exchange.started.saturating_duration_since(self.connection.accepted) <= limits.keepalive_time
             && !self.wire.waits_for_continue()
             && self.wire.body_remaining().is_none_or(|rest| rest <= DRAINED)
     }

@@ -162,7 +162,8 @@ pub(super) fn spoken(version: h1::Version) -> Version {
 
 /// `$request_port`: the port behind the host in an absolute-form target, else in Host.
 pub(super) fn port_of(line: &[u8], fields: &Fields) -> Option<u16> {
-    let authority = match line.windows(3).position(|three| three == b"://") {
+    let scheme_end = || memchr::memmem::find(line, b"://");
+    let authority = match memchr::memchr(b':', line).and_then(|_| scheme_end()) {
         // Only an absolute form has `://` before the first `/` of its path.
         Some(at) if !line[..at].contains(&b'/') => {
             let rest = &line[at + 3..];
@@ -176,7 +177,8 @@ pub(super) fn port_of(line: &[u8], fields: &Fields) -> Option<u16> {
 }
 
 /// The request as the service takes it.
-pub(super) fn request(head: RequestHead, body: Body, started: Instant, connection: Rc<Connection>) -> Request {
+pub(super) fn request(head: Box<RequestHead>, body: Body, started: Instant, connection: Rc<Connection>) -> Request {
+    let head = *head;
     let content_length = match head.body {
         h1::BodyLength::Length(length) => Some(length),
         h1::BodyLength::Chunked | h1::BodyLength::UntilClose => None,

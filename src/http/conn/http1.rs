@@ -1,8 +1,8 @@
 //! How is one HTTP/1 connection served? Head in, service, answer out, again; idle in between.
 //!
 //! An idle connection is a small future that holds no buffer. When bytes come, a [`Busy`] is made, which reads into
-//! its own buffer, so that a plain request costs one read and one write; it stays for a second after the last request,
-//! so that a busy client finds everything in place, and then gives all memory back.
+//! its own buffer, so that a plain request costs one read and one write; it stays for a moment after the last
+//! request, so that a busy client finds everything in place, and then gives all memory back.
 
 use super::busy::{Busy, Terms};
 use super::close;
@@ -30,7 +30,7 @@ where
         }
         let Some(busy) = Busy::new(wire.clone(), connection.clone(), service.clone(), drain.clone()) else { return };
         match Box::pin(busy.run()).await {
-            Next::Idle(end) => until = end,
+            Next::Idle { until: end, .. } => until = end,
             Next::Closed => return,
             Next::Tunnel(tunnel) => {
                 connection.unbind();
@@ -54,8 +54,13 @@ async fn wait<I: AsyncRead + AsyncWrite + Unpin>(wire: &Wire<I>, drain: &Drain, 
 
 /// What comes after a [`Busy`].
 pub(super) enum Next {
-    /// Wait for another request until then.
-    Idle(Instant),
+    /// Wait for another request.
+    Idle {
+        /// When the last answer had been sent.
+        since: Instant,
+        /// Until then.
+        until: Instant,
+    },
     /// The connection has ended.
     Closed,
     /// It is no longer HTTP.

@@ -3,14 +3,13 @@
 use super::wire::{BODY_ROOM, Wire};
 use crate::h1::BodyPiece;
 use crate::http::message::{BodyError, Source};
+use crate::net::deadline::Deadline;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-
-use super::deadline::Deadline;
 
 /// The body of one HTTP/1 request.
 pub(super) struct Incoming<I> {

@@ -5,7 +5,6 @@
 mod browser;
 mod busy;
 mod close;
-mod deadline;
 mod drain;
 mod head;
 mod http1;

@@ -1,12 +1,12 @@
 //! How does an answer get to the client? Head and what is ready of the body in one write; further pieces as they come,
 //! joined where several are ready; never more in memory than a few pieces while the client is slow.
 
-use super::deadline::Deadline;
 use super::head::Framing;
 use super::outbox::Outbox;
 use super::wire::Wire;
 use crate::h1::{LAST_CHUNK, chunk_size_line};
 use crate::http::message::{Body, BodyError};
+use crate::net::deadline::Deadline;
 use bytes::{BufMut, Bytes};
 use std::task::{Context, Poll};
 use std::time::Duration;

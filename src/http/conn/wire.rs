@@ -139,6 +139,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
 
     /// As [`Wire::poll_fill`], but holds no buffer while nothing comes.
     pub(super) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended.get() {
+            return Poll::Ready(Ok(0));
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(scratch);
             ready!(Pin::new(&mut *self.io.borrow_mut()).poll_read(cx, &mut read))?;
@@ -166,7 +169,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         if !self.body_is_done() || !self.unread.borrow().is_empty() {
             return Poll::Pending;
         }
-        match self.poll_fill(cx, HEAD_ROOM) {
+        // The head's parts still hold the buffer: no new one is made before something comes.
+        match self.poll_first(cx) {
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
             Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
         }

@@ -47,7 +47,6 @@ pub(super) struct AnswerBody {
     pub trailers_by: Option<Arc<Proxy>>,
     /// `proxy_ignore_client_abort`: who reads on when nobody wants it any more.
     pub leftovers: Option<Leftovers>,
-    gap: Option<Pin<Box<Sleep>>>,
     /// `proxy_limit_rate` makes us wait until then.
     pause: Option<Pin<Box<Sleep>>>,
     received: u64,
@@ -95,7 +94,6 @@ impl AnswerBody {
             flush_each,
             trailers_by,
             leftovers,
-            gap: None,
             pause: None,
             received: 0,
             with_head,
@@ -106,9 +104,9 @@ impl AnswerBody {
     }
 
     /// What of the body has come already: all of it, if that is so; else it goes on as a stream.
-    pub(super) fn begin(mut self) -> Result<Body, Box<AnswerBody>> {
+    pub(super) fn begin(mut self, now: Instant) -> Result<Body, Box<AnswerBody>> {
         if self.decoder.is_done() {
-            self.end(None);
+            self.end(None, now);
             return Ok(Body::Empty);
         }
         let counted = self.decoder.remaining();
@@ -119,14 +117,18 @@ impl AnswerBody {
             match self.decoder.decode(&mut self.buffer) {
                 Ok(BodyPiece::Data(piece)) => {
                     self.length += piece.len() as u64;
-                    self.ahead.push_back(piece);
                     if self.decoder.is_done() {
-                        self.end(None);
+                        self.end(None, now);
+                        if self.ahead.is_empty() {
+                            return Ok(Body::Full(piece));
+                        }
+                        self.ahead.push_back(piece);
                         break;
                     }
+                    self.ahead.push_back(piece);
                 }
                 Ok(BodyPiece::End(trailers)) => {
-                    self.end(trailers.map(|fields| *fields));
+                    self.end(trailers.map(|fields| *fields), now);
                     break;
                 }
                 // An error comes again when it is asked for.
@@ -150,15 +152,15 @@ impl AnswerBody {
     }
 
     /// All has come.
-    fn end(&mut self, trailers: Option<Fields>) {
+    fn end(&mut self, trailers: Option<Fields>, now: Instant) {
         self.over = true;
         if !self.buffer.is_empty() {
             self.complain(Level::Warn, "upstream sent more data than specified in \"Content-Length\" header");
         } else if let (Some(connection), Some(way_back)) = (self.connection.take(), self.way_back.take()) {
-            way_back.keep(connection);
+            way_back.keep(connection, now);
         }
         self.take_trailers(trailers);
-        self.give_back();
+        self.give_back(now);
     }
 
     /// What is still to come, for somebody else to read; nothing is left of this one then.
@@ -187,10 +189,10 @@ impl AnswerBody {
     }
 
     /// The server is free again, and the facts are known.
-    fn give_back(&mut self) {
+    fn give_back(&mut self, now: Instant) {
         self.connection = None;
         self.ticket = None;
-        let (spent, received) = (self.started.elapsed(), self.received);
+        let (spent, received) = (now.saturating_duration_since(self.started), self.received);
         // As nginx: with its framing.
         let length = self.with_head + received;
         self.facts.last(|fact| {
@@ -230,7 +232,7 @@ impl AnswerBody {
     fn broken(&mut self, why: &str) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.over = true;
         self.complain(Level::Error, why);
-        self.give_back();
+        self.give_back(Instant::now());
         Poll::Ready(Some(Err(BodyError::UpstreamGone)))
     }
 
@@ -253,7 +255,7 @@ impl AnswerBody {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(count)) => {
                 self.received += count as u64;
-                self.gap = None;
+                connection.deadline.clear();
                 Poll::Ready(Ok(count > 0))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -282,7 +284,6 @@ impl AnswerBody {
 
 impl Source for AnswerBody {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        use std::future::Future;
         if let Some(piece) = self.ahead.pop_front() {
             return Poll::Ready(Some(Ok(piece)));
         }
@@ -294,12 +295,12 @@ impl Source for AnswerBody {
                 Ok(BodyPiece::Data(bytes)) => {
                     self.length += bytes.len() as u64;
                     if self.decoder.is_done() {
-                        self.end(None);
+                        self.end(None, Instant::now());
                     }
                     return Poll::Ready(Some(Ok(bytes)));
                 }
                 Ok(BodyPiece::End(trailers)) => {
-                    self.end(trailers.map(|fields| *fields));
+                    self.end(trailers.map(|fields| *fields), Instant::now());
                     return Poll::Ready(None);
                 }
                 Ok(BodyPiece::NeedMore) => {}
@@ -310,7 +311,7 @@ impl Source for AnswerBody {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) if self.decoder.close().is_ok() => {
                     self.way_back = None;
-                    self.end(None);
+                    self.end(None, Instant::now());
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Ok(false)) => return self.broken("upstream prematurely closed connection"),
@@ -318,9 +319,11 @@ impl Source for AnswerBody {
                     return self.broken(&format!("recv() failed ({})", crate::net::dial::errno(&error)));
                 }
                 Poll::Pending => {
-                    let timeout = self.read_timeout;
-                    let gap = self.gap.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-                    std::task::ready!(gap.as_mut().poll(cx));
+                    let Some(Connection { deadline: gap, .. }) = &mut self.connection else { return Poll::Pending };
+                    if gap.due().is_none() {
+                        gap.set(Instant::now() + self.read_timeout);
+                    }
+                    std::task::ready!(gap.poll(cx));
                     return self.broken("upstream timed out (110: Connection timed out)");
                 }
             }
@@ -343,7 +346,7 @@ impl Drop for AnswerBody {
         }
         match self.leftovers.take().and_then(|leftovers| Some((leftovers, self.rest()?))) {
             Some((leftovers, rest)) => leftovers.read(rest),
-            None => self.give_back(),
+            None => self.give_back(Instant::now()),
         }
     }
 }

@@ -115,9 +115,9 @@ pub(super) fn answer(
     proxy: &Proxy,
     head: &ResponseHead,
     upstream: &Named,
-) -> Result<(Answer, Directions), Turn> {
+) -> Result<(Box<Answer>, Directions), Turn> {
     act(asked, proxy, head)?;
-    let mut answer = Answer {
+    let mut answer = Box::new(Answer {
         status: head.status,
         reason: Some(head.reason.clone()),
         content_length: head.content_length,
@@ -125,7 +125,7 @@ pub(super) fn answer(
         ranges: proxy.force_ranges,
         forwarded: true,
         ..Answer::default()
-    };
+    });
     let mut directions = Directions { buffering: proxy.buffering };
     let mut charset = None;
     let mut seen: u32 = 0;

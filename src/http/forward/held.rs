@@ -71,8 +71,9 @@ pub(super) struct WayBack {
 }
 
 impl WayBack {
-    pub(super) fn keep(self, connection: Connection) {
-        self.pool.put(connection, self.to, self.tls, &self.limits);
+    pub(super) fn keep(self, connection: Connection, now: Instant) {
+        self.pool.put(connection, self.to, self.tls, &self.limits, now);
         self.pools.sweep();
+        self.pools.shrink(&self.pool);
     }
 }

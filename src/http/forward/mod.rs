@@ -24,7 +24,7 @@ pub use error::{Cause, ForwardError, SoFar, Verdict};
 
 use self::answer_body::{AnswerBody, Parts};
 use self::leftovers::Leftovers;
-use self::tries::{Job, Reached};
+use self::tries::{Heard, Job, Reached};
 use self::upload::Upload;
 use super::answer::{Answer, Turn};
 use super::message::Body;
@@ -41,6 +41,7 @@ use crate::zone::upstreams::{Live, Upstreams};
 use bytes::Bytes;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -53,7 +54,7 @@ pub struct Forwarder {
     pools: Rc<Pools>,
     resolvers: Rc<Resolvers>,
     /// By the place of the plan's upstream in memory.
-    known: RefCell<HashMap<usize, Standing>>,
+    known: RefCell<HashMap<usize, Standing, BuildHasherDefault<ByAddress>>>,
     /// Request bodies in memory beyond `client_body_buffer_size`.
     held: Rc<Cell<u64>>,
     /// Made when it is first needed.
@@ -63,6 +64,24 @@ pub struct Forwarder {
 impl std::fmt::Debug for Forwarder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Forwarder").field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+/// Addresses need no secret to be spread over a table: nobody outside chooses them.
+#[derive(Default)]
+struct ByAddress(u64);
+
+impl Hasher for ByAddress {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.0 = (self.0 ^ number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -122,7 +141,7 @@ impl Forwarder {
     ///
     /// # Errors
     /// The answer comes from elsewhere: an error page, an internal redirect. What went wrong is in the error log already.
-    pub async fn forward(self: &Rc<Self>, asked: &mut impl Asked, proxy: &Arc<Proxy>) -> Result<Answer, Turn> {
+    pub async fn forward(self: &Rc<Self>, asked: &mut impl Asked, proxy: &Arc<Proxy>) -> Result<Box<Answer>, Turn> {
         // After an internal redirect the tries before stand apart.
         asked.upstreamed().redirected();
         match self.try_to(asked, proxy).await {
@@ -208,8 +227,9 @@ impl Forwarder {
         Ok(if proxy.pass_body { upload } else { Upload::None { said: false } })
     }
 
-    fn answer(&self, asked: &mut impl Asked, proxy: &Arc<Proxy>, reached: Reached) -> Result<Answer, Turn> {
-        let Reached { reply, connection, ticket, way_back, started, upstream, to_head } = reached;
+    fn answer(&self, asked: &mut impl Asked, proxy: &Arc<Proxy>, reached: Reached) -> Result<Box<Answer>, Turn> {
+        let Reached { heard, ticket, way_back, started, upstream, to_head } = reached;
+        let Heard { reply, connection, at } = *heard;
         let facts = asked.upstreamed().clone();
         let made = head::answer(asked, proxy, &reply.head, &upstream);
         let limit_rate = std::str::from_utf8(&asked.text(&proxy.limit_rate)).ok().and_then(|t| t.parse().ok());
@@ -244,7 +264,7 @@ impl Forwarder {
             flush_each: !made.as_ref().map_or(proxy.buffering, |(_, directions)| directions.buffering),
         });
         // An answer that is not passed on is read no further; if it has come whole, its connection is kept.
-        let begun = body.begin();
+        let begun = body.begin(at);
         let (mut answer, directions) = made?;
         answer.body = match begun {
             Ok(body) => body,

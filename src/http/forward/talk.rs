@@ -4,18 +4,28 @@
 use super::error::ForwardError;
 use super::upload::Sender;
 use crate::h1::{ResponseError, ResponseHead, ResponseParser};
+use crate::net::deadline::Deadline;
 use crate::net::dial::Stream;
+use crate::net::pool::Connection;
 use bytes::{Buf, BytesMut};
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, Sleep};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// Room for a head and a small body, read with one call.
 const FIRST_READ: usize = 16 * 1024;
+/// Room beyond what came first, for the rest of a head that came in parts.
+const MORE: usize = 64;
+
+thread_local! {
+    /// Where the first bytes of answers are read: most answers are short, and get as much memory as they need.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; FIRST_READ].into());
+}
 /// Interim heads (1xx) that are thrown away before the answer; more are an attack.
 const INTERIM: usize = 32;
 
@@ -47,17 +57,19 @@ pub(super) struct Reply {
 
 /// Asks and waits for the head of the answer. `passed` counts, also when this fails. `now`: the present time.
 pub(super) async fn talk(
-    stream: &mut Stream,
+    connection: &mut Connection,
     sender: Sender<'_>,
     limits: Limits,
     passed: &mut Passed,
     now: Instant,
 ) -> Result<Reply, ForwardError> {
     let parser = ResponseParser::new(limits.head);
-    let mut gap = pin!(tokio::time::sleep_until(now + limits.send));
+    let Connection { stream, deadline, .. } = connection;
+    deadline.set(now + limits.send);
     let (buffer, begun) = (BytesMut::new(), Some(now));
     let mut talk = Talk { stream, sender, limits, passed, parser, buffer, interim: 0, failed: None, begun };
-    let head = std::future::poll_fn(|cx| talk.poll(cx, gap.as_mut())).await?;
+    let head = std::future::poll_fn(|cx| talk.poll(cx, deadline)).await?;
+    deadline.clear();
     Ok(Reply { head, rest: talk.buffer })
 }
 
@@ -85,21 +97,21 @@ enum Sending {
 }
 
 impl Talk<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>, mut gap: Pin<&mut Sleep>) -> Poll<Result<ResponseHead, ForwardError>> {
+    fn poll(&mut self, cx: &mut Context<'_>, gap: &mut Deadline) -> Poll<Result<ResponseHead, ForwardError>> {
         let before = self.passed.sent;
         let was_whole = self.passed.whole;
         let sending = if self.passed.whole { Sending::Done } else { self.poll_send(cx)? };
         let begun = self.begun.take();
         if self.passed.whole && !was_whole {
-            gap.as_mut().reset(begun.unwrap_or_else(Instant::now) + self.limits.read);
+            gap.set(begun.unwrap_or_else(Instant::now) + self.limits.read);
         } else if self.passed.sent > before {
-            gap.as_mut().reset(Instant::now() + self.limits.send);
+            gap.set(Instant::now() + self.limits.send);
         }
         loop {
             match self.poll_read(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(Some(head))) => return Poll::Ready(Ok(head)),
-                Poll::Ready(Ok(None)) => gap.as_mut().reset(Instant::now() + self.limits.read),
+                Poll::Ready(Ok(None)) => gap.set(Instant::now() + self.limits.read),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
         }
@@ -134,7 +146,7 @@ impl Talk<'_> {
                 }
                 Poll::Ready(Ok(true)) => {}
             }
-            match write_some(self.stream, &self.sender.queue, cx) {
+            match write_some(self.stream, &self.sender, cx) {
                 Poll::Pending => return Ok(Sending::Blocked),
                 Poll::Ready(Ok(written)) => {
                     self.passed.sent += written as u64;
@@ -158,6 +170,9 @@ impl Talk<'_> {
     }
 
     fn written(&mut self, mut written: usize) {
+        let head = written.min(self.sender.head.len());
+        self.sender.head.advance(head);
+        written -= head;
         while let Some(first) = self.sender.queue.front_mut() {
             if first.len() > written {
                 first.advance(written);
@@ -170,10 +185,12 @@ impl Talk<'_> {
 
     /// Reads once. `Ready(None)`: something came, but no whole head yet.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ResponseHead>, ForwardError>> {
-        if self.buffer.capacity() == self.buffer.len() {
+        let read = if self.buffer.is_empty() {
+            ready!(self.poll_first(cx))
+        } else {
             self.buffer.reserve(FIRST_READ);
-        }
-        let read = ready!(poll_read_buf(self.stream, &mut self.buffer, cx));
+            ready!(poll_read_buf(self.stream, &mut self.buffer, cx))
+        };
         match read {
             Ok(0) => return Poll::Ready(Err(self.closed())),
             Ok(count) => self.passed.received += count as u64,
@@ -195,6 +212,17 @@ impl Talk<'_> {
         }
     }
 
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut read))?;
+            let bytes = read.filled();
+            self.buffer.reserve(bytes.len() + MORE);
+            self.buffer.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        })
+    }
+
     fn closed(&mut self) -> ForwardError {
         match self.failed.take() {
             Some(error) => ForwardError::SendFailed(error),
@@ -213,17 +241,14 @@ pub(super) fn poll_read_buf(
     pin!(stream.read_buf(buffer)).poll(cx)
 }
 
-fn write_some(
-    stream: &mut Stream,
-    queue: &std::collections::VecDeque<bytes::Bytes>,
-    cx: &mut Context<'_>,
-) -> Poll<std::io::Result<usize>> {
-    let written = if let (1, Some(only)) = (queue.len(), queue.front()) {
-        ready!(Pin::new(stream).poll_write(cx, only))?
+fn write_some(stream: &mut Stream, sender: &Sender<'_>, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+    let written = if sender.queue.is_empty() {
+        ready!(Pin::new(stream).poll_write(cx, &sender.head))?
     } else {
         let mut slices = [IoSlice::new(&[]); 16];
         let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(queue) {
+        let head = Some(&sender.head).filter(|head| !head.is_empty());
+        for (slice, piece) in slices.iter_mut().zip(head.into_iter().chain(&sender.queue)) {
             *slice = IoSlice::new(piece);
             count += 1;
         }

@@ -9,6 +9,7 @@ use super::talk::{Limits, Passed, Reply, talk};
 use super::upload::Upload;
 use crate::balance::{Key, Moment};
 use crate::http::upstreamed::Upstreamed;
+use crate::net::deadline::Deadline;
 use crate::net::dial::{Target, dial};
 use crate::net::pool::{Connection, TlsIdentity};
 use crate::plan::log::Level;
@@ -33,10 +34,17 @@ pub(super) struct Job {
     pub facts: Rc<Upstreamed>,
 }
 
-/// An answer has begun.
-pub(super) struct Reached {
+/// The head of an answer, and the connection on which the rest will come. Boxed, for it passes through many hands.
+pub(super) struct Heard {
     pub reply: Reply,
     pub connection: Connection,
+    /// When it came.
+    pub at: Instant,
+}
+
+/// An answer has begun.
+pub(super) struct Reached {
+    pub heard: Box<Heard>,
     pub ticket: Ticket,
     /// `None`: the connection cannot be used again.
     pub way_back: Option<WayBack>,
@@ -64,28 +72,29 @@ impl Job {
         let next = &proxy.next;
         let mut choice = group.choice();
         let mut tries = if next.tries == 0 { group.tries() } else { group.tries().min(next.tries) };
+        let mut first = Some(begun);
         loop {
-            let now = Instant::now();
+            let now = first.take().unwrap_or_else(Instant::now);
             let moment = self.forwarder.upstreams.moment(now);
             let Some(ticket) = self.pick(&mut choice, moment) else {
                 self.facts.begin(group.shown().clone());
                 self.facts.last(|fact| fact.status = 502);
                 let error = ForwardError::NoLiveUpstreams;
-                self.facts.complain(Level::Error, error.to_string(), &self.named(group.shown()).shown());
+                self.facts.complain(Level::Error, error.to_string(), &self.named(group.shown().clone()).shown());
                 return Err(error);
             };
             let member = group.member(ticket.picked).shown.clone();
             self.facts.begin(member.clone());
             let failure = match self.one(&ticket, now).await {
-                Ok((reply, connection, passed)) => {
-                    self.facts.last(|fact| fact.status = reply.head.status);
-                    let status = reply.head.status;
-                    let so_far = self.so_far(&passed, tries.saturating_sub(1), begun);
-                    if next.statuses.contains(&status) && so_far.may_repeat(next) {
-                        Failure { error: ForwardError::Status(status), passed, reused: false }
-                    } else {
-                        return self.reached(reply, connection, ticket, passed, now, &member);
+                Ok((heard, passed)) => {
+                    let status = heard.reply.head.status;
+                    self.facts.last(|fact| fact.status = status);
+                    let repeats = next.statuses.contains(&status)
+                        && self.so_far(&passed, tries.saturating_sub(1), begun).may_repeat(next);
+                    if !repeats {
+                        return Ok(self.reached(heard, ticket, passed, now, member));
                     }
+                    Failure { error: ForwardError::Status(status), passed, reused: false }
                 }
                 Err(failure) => failure,
             };
@@ -116,14 +125,14 @@ impl Job {
     }
 
     /// One server: an idle connection or a new one, the request, the head of the answer.
-    async fn one(&mut self, ticket: &Ticket, now: Instant) -> Result<(Reply, Connection, Passed), Failure> {
+    async fn one(&mut self, ticket: &Ticket, now: Instant) -> Result<(Box<Heard>, Passed), Failure> {
         let mut passed = Passed::default();
         let identity = self.identity();
         let idle = self.destination.known.as_ref().and_then(|k| k.pool.take(ticket.health(), identity.as_ref(), now));
         let reused = idle.is_some();
         let connection = match idle {
             Some(connection) => Ok(connection),
-            None => self.dial(ticket).await,
+            None => Box::pin(self.dial(ticket)).await,
         };
         let mut connection = connection.map_err(|error| Failure { error, passed, reused })?;
         connection.requests += 1;
@@ -132,7 +141,7 @@ impl Job {
         let limits =
             Limits { send: self.proxy.send_timeout, read: self.proxy.read_timeout, head: self.proxy.buffer_size };
         let sender = self.upload.sender(&self.outgoing.bytes);
-        let said = talk(&mut connection.stream, sender, limits, &mut passed, now + connected).await;
+        let said = talk(&mut connection, sender, limits, &mut passed, now + connected).await;
         self.facts.last(|fact| {
             fact.bytes_sent = passed.sent;
             fact.bytes_received = passed.received;
@@ -142,8 +151,9 @@ impl Job {
                 Err(Failure { error: ForwardError::UnaskedUpgrade, passed, reused })
             }
             Ok(reply) => {
-                self.facts.last(|fact| fact.header_time = Some(now.elapsed()));
-                Ok((reply, connection, passed))
+                let at = Instant::now();
+                self.facts.last(|fact| fact.header_time = Some(at.saturating_duration_since(now)));
+                Ok((Box::new(Heard { reply, connection, at }), passed))
             }
             Err(error) => Err(Failure { error, passed, reused }),
         }
@@ -160,7 +170,7 @@ impl Job {
             tls: config.as_ref().zip(tls.map(|(_, name)| &name[..])),
         };
         let stream = dial(target).await?;
-        Ok(Connection { stream, requests: 0, since: Instant::now() })
+        Ok(Connection { stream, requests: 0, since: Instant::now(), deadline: Deadline::default() })
     }
 
     fn identity(&self) -> Option<TlsIdentity> {
@@ -170,7 +180,7 @@ impl Job {
     /// Tells the balancer and the log of a failure; gives the tries that are left, counted as nginx counts them.
     fn count(&self, failure: &Failure, ticket: Ticket, tries: u32, now: Instant, member: &Bytes) -> u32 {
         let cause = failure.error.cause();
-        let upstream = self.named(member);
+        let upstream = self.named(member.clone());
         let single = ticket.group.tries() <= 1;
         // That a connection which lay idle was closed says nothing of the server's health.
         let stale = failure.reused && cause == Cause::Error && failure.passed.received == 0;
@@ -189,26 +199,19 @@ impl Job {
         left + u32::from(failure.reused && cause == Cause::Error)
     }
 
-    fn reached(
-        &self,
-        reply: Reply,
-        connection: Connection,
-        ticket: Ticket,
-        passed: Passed,
-        started: Instant,
-        member: &Bytes,
-    ) -> Result<Reached, ForwardError> {
-        let reusable = reply.head.keep_alive && passed.whole && reply.head.status != 101;
+    fn reached(&self, heard: Box<Heard>, ticket: Ticket, passed: Passed, started: Instant, member: Bytes) -> Reached {
+        let head = &heard.reply.head;
+        let reusable = head.keep_alive && passed.whole && head.status != 101;
         let way_back = self.destination.known.as_ref().filter(|_| reusable).and_then(|known| {
             let (pool, pools) = (known.pool.clone(), self.forwarder.pools.clone());
             let (to, tls, limits) = (ticket.health().clone(), self.identity(), known.keepalive.clone()?);
             Some(WayBack { pool, pools, to, tls, limits })
         });
         let (upstream, to_head) = (self.named(member), self.outgoing.to_head);
-        Ok(Reached { reply, connection, ticket, way_back, started, upstream, to_head })
+        Reached { heard, ticket, way_back, started, upstream, to_head }
     }
 
-    fn named(&self, member: &Bytes) -> Named {
-        Named { tls: self.destination.tls.is_some(), member: member.clone(), uri: self.outgoing.uri.clone() }
+    fn named(&self, member: Bytes) -> Named {
+        Named { tls: self.destination.tls.is_some(), member, uri: self.outgoing.uri.clone() }
     }
 }

@@ -153,19 +153,20 @@ impl Upload {
 
     /// Starts sending from the beginning.
     pub(super) fn sender<'a>(&'a mut self, head: &Bytes) -> Sender<'a> {
-        let mut queue = VecDeque::with_capacity(4);
-        queue.push_back(head.clone());
+        let mut queue = VecDeque::new();
         if let Upload::Memory { pieces, .. } = self {
             queue.extend(pieces.iter().cloned());
         }
-        Sender { upload: self, queue, offset: 0, ended: false }
+        Sender { upload: self, head: head.clone(), queue, offset: 0, ended: false }
     }
 }
 
 /// Hands a request out, piece by piece.
 pub(super) struct Sender<'a> {
     upload: &'a mut Upload,
-    /// What is to be written now.
+    /// What is to be written first.
+    pub(super) head: Bytes,
+    /// What is to be written then.
     pub(super) queue: VecDeque<Bytes>,
     offset: u64,
     ended: bool,
@@ -174,7 +175,7 @@ pub(super) struct Sender<'a> {
 impl Sender<'_> {
     /// Sees to it that something stands in the queue; `Ready(false)`: all has been written.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ForwardError>> {
-        if !self.queue.is_empty() {
+        if !self.head.is_empty() || !self.queue.is_empty() {
             return Poll::Ready(Ok(true));
         }
         match &mut *self.upload {

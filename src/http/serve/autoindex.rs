@@ -24,7 +24,7 @@ struct Entry {
 }
 
 /// Answers with a listing of the directory that the URI names.
-pub(super) fn answer(exchange: &Exchange) -> Result<Answer, Turn> {
+pub(super) fn answer(exchange: &Exchange) -> Result<Box<Answer>, Turn> {
     let Some(folder) = exchange.file_path() else { return Err(alias_lost(exchange)) };
     let entries = match read(&folder) {
         Ok(entries) => entries,
@@ -44,7 +44,7 @@ pub(super) fn answer(exchange: &Exchange) -> Result<Answer, Turn> {
     let date = |unix| exchange.worker.time().listing(unix, files.autoindex_localtime);
     let body = Bytes::from(page(&exchange.uri, &entries, files, utf8, date));
     let content_type = Some(Bytes::from_static(b"text/html"));
-    Ok(Answer { status: 200, content_type, body: Body::Full(body), ..Answer::default() })
+    Ok(Box::new(Answer { status: 200, content_type, body: Body::Full(body), ..Answer::default() }))
 }
 
 fn read(folder: &[u8]) -> io::Result<Vec<Entry>> {

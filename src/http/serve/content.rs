@@ -10,7 +10,7 @@ use crate::route::uri::extension;
 use bytes::Bytes;
 
 /// Answers by the location's handler.
-pub(super) async fn answer(exchange: &mut Exchange) -> Result<Answer, Turn> {
+pub(super) async fn answer(exchange: &mut Exchange) -> Result<Box<Answer>, Turn> {
     match exchange.location().map(|location| location.handler.clone()) {
         Some(Handler::Proxy(proxy)) => {
             let forwarder = exchange.worker.forwarder.clone();
@@ -21,7 +21,7 @@ pub(super) async fn answer(exchange: &mut Exchange) -> Result<Answer, Turn> {
     }
 }
 
-fn from_files(exchange: &mut Exchange) -> Result<Answer, Turn> {
+fn from_files(exchange: &mut Exchange) -> Result<Box<Answer>, Turn> {
     if !exchange.uri.ends_with(b"/") {
         return files::answer(exchange);
     }
@@ -42,11 +42,11 @@ fn from_files(exchange: &mut Exchange) -> Result<Answer, Turn> {
 }
 
 /// A `return` with a text.
-pub(super) fn text(exchange: &Exchange, status: u16, text: Bytes) -> Answer {
+pub(super) fn text(exchange: &Exchange, status: u16, text: Bytes) -> Box<Answer> {
     let content_type = Some(media_type(exchange));
     let content_length = Some(text.len() as u64);
     let body = if text.is_empty() { Body::Empty } else { Body::Full(text) };
-    Answer { status, content_type, content_length, body, ..Answer::default() }
+    Box::new(Answer { status, content_type, content_length, body, ..Answer::default() })
 }
 
 /// `Content-Type` by the extension of the URI.
@@ -63,7 +63,7 @@ pub(super) fn media_type(exchange: &Exchange) -> Bytes {
 }
 
 /// `stub_status`.
-fn stub_status(exchange: &Exchange) -> Result<Answer, Turn> {
+fn stub_status(exchange: &Exchange) -> Result<Box<Answer>, Turn> {
     if !matches!(&exchange.head.method[..], b"GET" | b"HEAD") {
         return Err(Turn::Status(405));
     }
@@ -74,5 +74,6 @@ fn stub_status(exchange: &Exchange) -> Result<Answer, Turn> {
     );
     let content_type = Some(Bytes::from_static(b"text/plain"));
     let content_length = Some(text.len() as u64);
-    Ok(Answer { status: 200, content_type, content_length, body: Body::Full(text.into()), ..Answer::default() })
+    let body = Body::Full(text.into());
+    Ok(Box::new(Answer { status: 200, content_type, content_length, body, ..Answer::default() }))
 }

@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 /// Answers with the file that the URI names.
-pub(super) fn answer(exchange: &mut Exchange) -> Result<Answer, Turn> {
+pub(super) fn answer(exchange: &mut Exchange) -> Result<Box<Answer>, Turn> {
     let method = &exchange.head.method[..];
     if !matches!(method, b"GET" | b"HEAD" | b"POST") {
         return Err(Turn::Status(405));
@@ -40,14 +40,14 @@ pub(super) fn answer(exchange: &mut Exchange) -> Result<Answer, Turn> {
         return Err(Turn::Status(405));
     }
     let (length, modified) = (facts.len(), facts.mtime());
-    let mut answer = Answer {
+    let mut answer = Box::new(Answer {
         status: 200,
         content_type: Some(media_type(exchange)),
         content_length: Some(length),
         last_modified: Some(modified),
         ranges: true,
         ..Answer::default()
-    };
+    });
     if exchange.settings().files.etag {
         answer.fields.push("ETag", Bytes::from(format!("\"{modified:x}-{length:x}\"")));
     }

@@ -13,7 +13,7 @@ use crate::words::Fields;
 use bytes::Bytes;
 
 /// Takes `answer` through the filters. `Err`: what the client asked for cannot be; a page follows instead.
-pub(super) fn apply(exchange: &mut Exchange, mut answer: Answer) -> Result<Answer, Turn> {
+pub(super) fn apply(exchange: &mut Exchange, mut answer: Box<Answer>) -> Result<Box<Answer>, Turn> {
     if answer.status == 444 {
         return Ok(answer);
     }

@@ -22,7 +22,7 @@ pub(super) enum Entry {
 }
 
 /// Answers a request: rounds of phases until there is an answer.
-pub(super) async fn answer(exchange: &mut Exchange) -> Answer {
+pub(super) async fn answer(exchange: &mut Exchange) -> Box<Answer> {
     if let Some(answer) = challenge(exchange, Phase::BeforeLocation) {
         return answer;
     }
@@ -36,11 +36,11 @@ pub(super) async fn answer(exchange: &mut Exchange) -> Answer {
 }
 
 /// As [`answer`], for a request that has failed before any phase.
-pub(super) async fn refused(exchange: &mut Exchange, status: u16) -> Answer {
+pub(super) async fn refused(exchange: &mut Exchange, status: u16) -> Box<Answer> {
     rounds(exchange, Err(Turn::Status(status))).await
 }
 
-async fn rounds(exchange: &mut Exchange, begin: Result<Entry, Turn>) -> Answer {
+async fn rounds(exchange: &mut Exchange, begin: Result<Entry, Turn>) -> Box<Answer> {
     let mut next = begin;
     loop {
         let answered = match next {
@@ -97,7 +97,7 @@ fn follow(exchange: &mut Exchange, turn: Turn) -> Result<Entry, Turn> {
     Ok(Entry::Location)
 }
 
-async fn round(exchange: &mut Exchange, entry: Entry) -> Result<Answer, Turn> {
+async fn round(exchange: &mut Exchange, entry: Entry) -> Result<Box<Answer>, Turn> {
     if entry == Entry::Server
         && let Some(answer) = rewrite(exchange)?
     {
@@ -131,7 +131,7 @@ async fn round(exchange: &mut Exchange, entry: Entry) -> Result<Answer, Turn> {
 }
 
 /// Runs the rewrite directives of the level where the request stands.
-fn rewrite(exchange: &mut Exchange) -> Result<Option<Answer>, Turn> {
+fn rewrite(exchange: &mut Exchange) -> Result<Option<Box<Answer>>, Turn> {
     let Some(location) = exchange.location().filter(|location| !location.script.is_empty()).cloned() else {
         return Ok(None);
     };
@@ -177,7 +177,7 @@ fn find_location(exchange: &mut Exchange) -> Result<(), Turn> {
 }
 
 /// The answer to a certificate authority that has come to look.
-fn challenge(exchange: &Exchange, phase: Phase) -> Option<Answer> {
+fn challenge(exchange: &Exchange, phase: Phase) -> Option<Box<Answer>> {
     let path = std::str::from_utf8(&exchange.head.target).ok()?;
     if !path.starts_with(challenges::HTTP01_PATH) {
         return None;
@@ -185,7 +185,8 @@ fn challenge(exchange: &Exchange, phase: Phase) -> Option<Answer> {
     let method = std::str::from_utf8(&exchange.head.method).ok()?;
     let host = std::str::from_utf8(exchange.head.host.as_deref().unwrap_or_default()).ok()?;
     let found = exchange.worker.parts.challenges.answer(method, path, host, phase)?;
-    let mut answer = Answer { status: 200, content_length: Some(found.body.len() as u64), ..Answer::default() };
+    let length = Some(found.body.len() as u64);
+    let mut answer = Box::new(Answer { status: 200, content_length: length, ..Answer::default() });
     for (name, value) in challenges::Answer::FIELDS {
         match name {
             "Content-Type" => answer.content_type = Some(Bytes::from_static(value.as_bytes())),

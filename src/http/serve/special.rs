@@ -9,11 +9,11 @@ use crate::route::uri::split_args;
 use bytes::Bytes;
 
 /// Answers with `status`. `location`: of a redirect. `Err`: an `error_page` leads elsewhere.
-pub(super) fn handle(exchange: &mut Exchange, status: u16, location: Option<Bytes>) -> Result<Answer, Turn> {
+pub(super) fn handle(exchange: &mut Exchange, status: u16, location: Option<Bytes>) -> Result<Box<Answer>, Turn> {
     // Nobody is told anything: the client has gone, was too slow, or `return 444` said so.
     if matches!(status, 444 | 499 | 408) {
         exchange.shown.status.set(status);
-        return Ok(Answer { status: 444, special: true, close: true, ..Answer::default() });
+        return Ok(Box::new(Answer { status: 444, special: true, close: true, ..Answer::default() }));
     }
     exchange.error_status = status;
     exchange.ends_connection |= matches!(status, 400 | 413 | 414 | 495..=497 | 500 | 501);
@@ -27,7 +27,7 @@ pub(super) fn handle(exchange: &mut Exchange, status: u16, location: Option<Byte
     Ok(page(exchange, status, location))
 }
 
-fn error_page(exchange: &mut Exchange, page: &ErrorPage) -> Result<Answer, Turn> {
+fn error_page(exchange: &mut Exchange, page: &ErrorPage) -> Result<Box<Answer>, Turn> {
     match page.answer {
         Some(None) => exchange.error_status = 0,
         Some(Some(status)) => exchange.error_status = status,
@@ -54,7 +54,7 @@ fn error_page(exchange: &mut Exchange, page: &ErrorPage) -> Result<Answer, Turn>
 }
 
 /// nginx's own page. The status that is sent is the exchange's, which an `error_page` may have changed.
-fn page(exchange: &mut Exchange, status: u16, location: Option<Bytes>) -> Answer {
+fn page(exchange: &mut Exchange, status: u16, location: Option<Bytes>) -> Box<Answer> {
     exchange.error_status = pages::sent_status(exchange.error_status);
     let settings = exchange.settings();
     let padded = settings.msie_padding
@@ -65,7 +65,7 @@ fn page(exchange: &mut Exchange, status: u16, location: Option<Bytes>) -> Answer
     let content_type = body.is_some().then(|| Bytes::from_static(b"text/html"));
     let content_length = Some(body.as_ref().map_or(0, |body| body.len() as u64));
     let body = body.map_or(Body::Empty, Body::Full);
-    Answer { status, content_type, content_length, location, body, special: true, ..Answer::default() }
+    Box::new(Answer { status, content_type, content_length, location, body, special: true, ..Answer::default() })
 }
 
 /// Browsers that replace short error pages by their own, as nginx knows them.

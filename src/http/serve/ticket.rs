@@ -46,11 +46,16 @@ impl Ticket {
         let tls = choose::check_tls(&connection, &server, host.as_ref());
         let broken = Uri { path: Bytes::from_static(b"/"), args: Bytes::new(), escapes: false };
         let bad = uri.is_err();
-        let exchange = Exchange::new(worker, request, uri.unwrap_or(broken), plan, server);
+        let uri = uri.unwrap_or(broken);
+        let ticket = Box::new(Ticket {
+            exchange: Exchange::new(worker, request, uri, plan, server),
+            closing,
+            answered: false,
+            logged: false,
+        });
         if let Some((spans, names)) = captures {
-            exchange.set_captures(&host.unwrap_or_default(), spans, &names);
+            ticket.exchange.set_captures(&host.unwrap_or_default(), spans, &names);
         }
-        let ticket = Box::new(Ticket { exchange, closing, answered: false, logged: false });
         let verdict = match tls {
             Err((status, why)) => {
                 ticket.exchange.note(Level::Info, why);
@@ -74,7 +79,7 @@ impl Ticket {
     }
 
     /// The answer for the driver, which carries the ticket along.
-    pub(super) fn respond(mut self: Box<Ticket>, mut answer: Answer) -> Response {
+    pub(super) fn respond(mut self: Box<Ticket>, mut answer: Box<Answer>) -> Response {
         let exchange = &mut self.exchange;
         if answer.status == 444 {
             let status = match exchange.shown.status.get() {
@@ -101,8 +106,8 @@ impl Ticket {
         exchange.shown.status.set(answer.status);
         self.answered = true;
         let close = answer.close || self.exchange.ends_connection;
-        let (body, content_length) = outgoing::prepare(&self.exchange, answer.body, answer.content_length);
-        let Answer { status, reason, tunnel, .. } = answer;
+        let Answer { status, reason, tunnel, body, content_length, .. } = *answer;
+        let (body, content_length) = outgoing::prepare(&self.exchange, body, content_length);
         Response { status, reason, fields, content_length, body, close, settings, finish: Some(self), tunnel }
     }
 

@@ -1,7 +1,7 @@
 //! How does the body of an HTTP/2 request come in? On demand: the client's window opens as far as we have read.
 
-use super::super::deadline::Deadline;
 use crate::http::message::{BodyError, Source};
+use crate::net::deadline::Deadline;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;

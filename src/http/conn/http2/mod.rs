@@ -8,10 +8,10 @@ mod body;
 mod head;
 mod stream;
 
-use super::deadline::Deadline;
 use super::drain::Drain;
 use crate::http::message::Service;
 use crate::net::connection::Connection;
+use crate::net::deadline::Deadline;
 use crate::plan::client::ClientLimits;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};

@@ -1,12 +1,12 @@
 //! How is one HTTP/2 request answered? Head to the service, answer into the client's window, piece by piece; a client
 //! that opens no window is given up after `send_timeout`.
 
-use super::super::deadline::Deadline;
 use super::Terms;
 use super::body::Incoming;
 use super::head::{self, Head, Refused};
 use crate::http::message::{Body, Malformed, Request, Response, Sent, Service, Version};
 use crate::net::connection::Connection;
+use crate::net::deadline::Deadline;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;

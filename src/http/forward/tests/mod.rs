@@ -187,7 +187,7 @@ pub(super) async fn text(body: &mut Body) -> Result<String, BodyError> {
 
 /// Forwards one request.
 pub(super) async fn ask(forwarder: &Rc<Forwarder>, fake: &mut Fake, proxy: &Proxy) -> Result<Answer, Turn> {
-    forwarder.forward(fake, &Arc::new(proxy.clone())).await
+    forwarder.forward(fake, &Arc::new(proxy.clone())).await.map(|answer| *answer)
 }
 
 /// Forwards one request, which is answered, and reads the body.
