@@ -49,7 +49,8 @@ impl Forwarder {
                 let tls = proxy.tls.clone();
                 Ok(self.to_known(asked, upstream, known, tls, None))
             }
-            ProxyTo::Url(template) => self.to_url(asked, proxy, template).await,
+            // In a box of its own: it is rare, and would make every request's future larger.
+            ProxyTo::Url(template) => Box::pin(self.to_url(asked, proxy, template)).await,
         }
     }
 

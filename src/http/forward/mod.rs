@@ -166,7 +166,7 @@ impl Forwarder {
         let mut upload = self.upload(asked, proxy).await?;
         let outgoing = request::write(asked, proxy, &destination, &mut upload)?;
         let bind = proxy.bind.as_ref().and_then(|bind| local_address(&asked.text(bind)));
-        let job = Job {
+        let mut job = Job {
             forwarder: self.clone(),
             proxy: proxy.clone(),
             destination,
@@ -180,7 +180,7 @@ impl Forwarder {
             return job.run().await;
         }
         // It goes on when the client has gone and this future is dropped.
-        match tokio::task::spawn_local(job.run()).await {
+        match tokio::task::spawn_local(async move { job.run().await }).await {
             Ok(reached) => reached,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
@@ -206,7 +206,7 @@ impl Forwarder {
                     directory: &settings.client.body_temp_path,
                     held: &self.held,
                 };
-                let upload = Upload::buffered(body, room).await?;
+                let upload = Box::pin(Upload::buffered(body, room)).await?;
                 // As nginx: a body a little longer than the buffer is not worth a file.
                 let most = settings.client.body_buffer + settings.client.body_buffer / 4;
                 if let Some(pieces) = upload.pieces(most as u64) {

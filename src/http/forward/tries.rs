@@ -65,7 +65,7 @@ struct Failure {
 
 impl Job {
     /// Tries servers until one answers.
-    pub(super) async fn run(mut self) -> Result<Reached, ForwardError> {
+    pub(super) async fn run(&mut self) -> Result<Reached, ForwardError> {
         let begun = Instant::now();
         let group = self.destination.group.clone();
         let proxy = self.proxy.clone();

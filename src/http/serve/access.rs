@@ -39,7 +39,7 @@ async fn judge(exchange: &mut Exchange) -> Result<(), Turn> {
         _ => {}
     }
     let authorized = match &access.basic {
-        Some(basic) => authorize(exchange, basic).await,
+        Some(basic) => Box::pin(authorize(exchange, basic)).await,
         None => None,
     };
     match authorized {

@@ -175,10 +175,12 @@ async fn drive<I, S>(
                 connection.requests.set(connection.requests.get() + 1);
                 let open = Open::new(&streams);
                 let (connection, service) = (connection.clone(), service.clone());
-                tokio::task::spawn_local(async move {
-                    stream::serve(request, respond, terms, connection, service).await;
+                // In a box: a task's future is moved half a dozen times, and this one has some thousand bytes.
+                let serving = stream::serve(request, respond, &terms, connection, service);
+                tokio::task::spawn_local(Box::pin(async move {
+                    serving.await;
                     drop(open);
-                });
+                }));
             }
             Event::Due if leaving => return,
             Event::Draining | Event::Due => {

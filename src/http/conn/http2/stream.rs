@@ -32,22 +32,41 @@ enum Broken {
     Body,
 }
 
-/// Serves one stream.
-pub(super) async fn serve<S: Service>(
+/// Serves one stream. The head is read before the future is made, so that it is all of the request that lives in it.
+pub(super) fn serve<S: Service>(
     request: http::Request<h2::RecvStream>,
+    respond: SendResponse<Bytes>,
+    terms: &Terms,
+    connection: Rc<Connection>,
+    service: Rc<S>,
+) -> impl Future<Output = ()> + use<S> {
+    let (head, refused) = Head::of(&request, terms.rules);
+    let asked = Asked { head, refused, body: request.into_body(), body_timeout: terms.body_timeout };
+    serve_asked(asked, respond, connection, service)
+}
+
+/// A request that has come on a stream.
+struct Asked {
+    head: Head,
+    refused: Option<Refused>,
+    body: h2::RecvStream,
+    body_timeout: Duration,
+}
+
+async fn serve_asked<S: Service>(
+    asked: Asked,
     mut respond: SendResponse<Bytes>,
-    terms: Terms,
     connection: Rc<Connection>,
     service: Rc<S>,
 ) {
     let started = Instant::now();
-    let (head, refused) = Head::of(&request, terms.rules);
+    let Asked { head, refused, body, body_timeout } = asked;
     let head_only = &head.method[..] == b"HEAD";
     let (read, length) = (Rc::new(Cell::new(0)), head.length);
     let response = match refused {
         Some(refused) => service.refuse(malformed(head, refused, started), connection).await,
         None => {
-            let request = converted(request.into_body(), head, started, connection, terms.body_timeout, &read);
+            let request = converted(body, head, started, connection, body_timeout, &read);
             let mut call = pin!(service.call(request));
             let answered = poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
