@@ -166,6 +166,9 @@ mod tests {
         fn replace(&self, _: &Bundle, _: Option<u64>) -> Result<(), ShelfError> {
             Ok(())
         }
+        fn disown(&self, _: &CertId, _: u64) -> Result<(), ShelfError> {
+            Ok(())
+        }
     }
 
     fn authority(seconds: u64, shelf: Arc<Records>, clock: Arc<VirtualClock>) -> BuiltIn {

@@ -204,6 +204,14 @@ impl Ca {
         }
     }
 
+    /// The name by which CAA and dns-persist-01 records call this authority, if it has said one; nothing is asked.
+    pub fn authority_name(&self) -> Option<String> {
+        match self {
+            Ca::Acme(ca) => ca.authority_name(),
+            Ca::Internal(_) => None,
+        }
+    }
+
     async fn obtain(&self, spec: &CertSpec, attempt: &Attempt, epoch: u64) -> Result<Bundle, Failure> {
         match self {
             Ca::Acme(ca) => ca.obtain(spec, attempt, epoch).await,

@@ -75,6 +75,11 @@ impl AcmeCa {
         &self.registry
     }
 
+    /// The name by which DNS records call this authority, if its directory is at hand and says one.
+    pub fn authority_name(&self) -> Option<String> {
+        self.transport.kept_directory()?.meta.caa_identities.into_iter().next()
+    }
+
     /// Asks for a certificate to be revoked, in the account's name, else in that of its key.
     pub async fn revoke(&self, doomed: &Doomed, reason: Reason) -> Result<(), Failure> {
         let by_account = async {

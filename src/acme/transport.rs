@@ -138,6 +138,12 @@ impl Transport {
         })
     }
 
+    /// The directory as it was last seen; nothing is asked.
+    pub fn kept_directory(&self) -> Option<Directory> {
+        let kept = self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        kept.and_then(|(_, text)| serde_json::from_slice(&text).ok())
+    }
+
     /// Forgets the directory, because one of its URLs no longer answers.
     pub fn forget_directory(&self) {
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = None;

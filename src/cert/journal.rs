@@ -27,6 +27,9 @@ pub trait Shelf: Send + Sync {
     /// Puts a new generation in force if the one in force is still that of epoch `expected` (`None`: there is none).
     /// Older generations are kept, some of them.
     fn replace(&self, bundle: &Bundle, expected: Option<u64>) -> Result<(), ShelfError>;
+    /// Never again takes this generation for one that may be in force, unless there is no other: it is revoked, or its
+    /// key is known to others.
+    fn disown(&self, id: &CertId, epoch: u64) -> Result<(), ShelfError>;
 }
 
 /// Which record.
@@ -52,6 +55,8 @@ pub enum Record {
     Order(CertId),
     /// What of the authorities' limits is used up ([`Ledger`](super::ledger::Ledger)).
     Ledger,
+    /// What the operator has asked for ([`Wishes`](super::wishes::Wishes)).
+    Wishes,
 }
 
 /// Why the shelf did not do it.

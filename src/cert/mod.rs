@@ -1,6 +1,7 @@
 //! What shall happen to a certificate, and when? Decisions only: no I/O, no clock, no dice. `node` asks and `acme`,
 //! `store` and `tls` act.
 
+pub mod advice;
 pub mod ari;
 mod attempt;
 pub mod bundle;
@@ -19,9 +20,11 @@ pub mod notice;
 pub mod pem;
 pub mod policy;
 pub mod preflight;
+pub mod rehearse;
 pub mod schedule;
 pub mod scope;
 mod split;
 pub mod stage;
 pub mod trouble;
 pub mod ways;
+pub mod wishes;

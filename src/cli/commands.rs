@@ -17,6 +17,7 @@ use crate::node::world::{OfflineWorld, RealWorld};
 use crate::plan::Plan;
 
 use super::ca::{Ca, Trust};
+use super::certificates::{Account, Explain, Pause, Rehearse, Renew, Revoke};
 use super::state::State;
 use super::{ask, look};
 
@@ -42,13 +43,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Renews the certificates of a name now.
-    Renew {
-        /// A domain name.
-        name: String,
-        #[command(flatten)]
-        place: Place,
-    },
+    /// Renews certificates now, and says every step; or tries whether it would succeed (--dry-run).
+    Renew(Renew),
+    /// Obtains another certificate with a new key, and then has the present one revoked.
+    Revoke(Revoke),
+    /// Leaves the certificates of a name alone, until `resume`.
+    Pause(Pause),
+    /// Looks after the certificates of a name again.
+    Resume(Pause),
+    /// Our accounts at authorities.
+    #[command(subcommand)]
+    Account(Account),
     /// Judges a configuration as `-t` does, and lists what of it has no effect here.
     Check {
         #[command(flatten)]
@@ -58,12 +63,9 @@ enum Command {
         offline: bool,
     },
     /// Who answers for a name, with which certificate, and what happens to it next.
-    Explain {
-        /// A domain name.
-        name: String,
-        #[command(flatten)]
-        place: Place,
-    },
+    Explain(Explain),
+    /// What would happen to the certificates of a name if … ? Plays the rules forward from where things stand; touches nothing.
+    Rehearse(Rehearse),
     /// The built-in authority.
     #[command(subcommand)]
     Ca(Ca),
@@ -139,9 +141,14 @@ pub fn run(program: &[String]) -> ExitCode {
         Command::Serve(serve) => serve.run(program),
         Command::Demo(demo) => super::demo::run(&demo),
         Command::Status { place, json } => ask::status(&place.state_path(), json),
-        Command::Renew { name, place } => ask::renew(&place.state_path(), &name),
+        Command::Renew(renew) => renew.run(),
+        Command::Revoke(revoke) => revoke.run(),
+        Command::Pause(pause) => pause.run(true),
+        Command::Resume(pause) => pause.run(false),
+        Command::Account(account) => account.run(),
         Command::Check { place, offline } => look::check(place.layout(), offline),
-        Command::Explain { name, place } => look::explain(&name, place.layout(), &place.state_path()),
+        Command::Explain(explain) => explain.run(),
+        Command::Rehearse(rehearse) => rehearse.run(),
         Command::Ca(ca) => ca.run(),
         Command::Trust(trust) => trust.run(),
         Command::State(state) => state.run(),
@@ -150,7 +157,8 @@ pub fn run(program: &[String]) -> ExitCode {
 }
 
 impl Place {
-    fn layout(&self) -> Layout {
+    /// Where its files lie.
+    pub fn layout(&self) -> Layout {
         // Only for reading: no log is opened.
         Layout::choose("semper", self.prefix.as_deref(), self.conf.as_deref(), None)
     }

@@ -3,12 +3,15 @@
 
 pub mod ask;
 pub mod ca;
+pub mod certificates;
 pub mod commands;
 pub mod demo;
+pub mod explain;
 pub mod look;
 pub mod migrate;
 pub mod nginx;
 pub mod options;
+pub mod renew;
 pub mod state;
 pub mod version;
 

@@ -80,7 +80,10 @@ impl Sealed {
     fn import(&self) -> Result<(), String> {
         let state = self.state_path()?;
         // It takes the lock only with its first write, and would not see what is brought in.
-        if [state.clone(), self.place.state_path()].iter().any(|path| admin::ask(path, "status").is_ok()) {
+        if [state.clone(), self.place.state_path()]
+            .iter()
+            .any(|path| admin::ask_once::<serde_json::Value>(path, &admin::Question::Status).is_ok())
+        {
             return Err(format!("{} is in use by a running semper: stop it first", state.display()));
         }
         let sealed = read(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))?;

@@ -1,6 +1,7 @@
 //! What runs beside the workers? Keepers of certificates and the admin socket, on a runtime and a thread of their own: a
 //! stuck authority or disk never slows a request.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as blocking};
@@ -16,7 +17,7 @@ use crate::clock::{Clock, Dice, UnixTime};
 use crate::conf::world::World as _;
 use crate::net::accept::Counts;
 use crate::plan::Plan;
-use crate::plan::certificate::CertSpec;
+use crate::plan::certificate::{CertId, CertSpec};
 use crate::plan::listener::ListenAddress;
 use crate::plan::tls::CertificateSource;
 use crate::plan::upstream::Upstream;
@@ -25,12 +26,17 @@ use crate::zone::challenges::Challenges;
 use crate::zone::stats::Stats;
 use crate::zone::upstreams::Upstreams;
 
-use super::admin;
+use super::admin::{self, Caller, Question};
 use super::borrowed::Borrowed;
 use super::keeper::Tools;
 use super::keepers::Keepers;
 use super::status::{Certificate, Next, Shown, Status};
+use super::wishes::WishList;
 use super::world::RealWorld;
+
+mod asked;
+
+pub use asked::serves;
 
 /// Hosts that were not found are looked up again in this interval.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
@@ -70,6 +76,8 @@ enum Said {
     Adopt { plan: Arc<Plan>, epoch: u64, faults: Vec<String>, done: blocking::SyncSender<()> },
     /// An upstream's host has been found.
     Resolved(Arc<Upstream>, usize, Vec<IpAddr>),
+    /// Somebody asks over the admin socket.
+    Asked(Question, Caller),
 }
 
 impl Control {
@@ -132,6 +140,10 @@ pub(super) struct Desk {
     admin: Option<(PathBuf, UnixListener)>,
     say: mpsc::WeakUnboundedSender<Said>,
     unresolved: Vec<(Arc<Upstream>, usize)>,
+    /// Where the operator's wishes wait.
+    doomed: Vec<Arc<WishList>>,
+    /// Revocations that are under way, by certificate and generation.
+    errands: HashMap<(CertId, u64), tokio::task::JoinHandle<()>>,
 }
 
 impl Desk {
@@ -173,6 +185,8 @@ impl Desk {
             admin: None,
             say,
             unresolved: Vec::new(),
+            doomed: Vec::new(),
+            errands: HashMap::new(),
         }
     }
 
@@ -185,10 +199,13 @@ impl Desk {
                     Some(said) => self.hear(said),
                     None => return,
                 },
-                caller = admin::next(&self.admin) => {
-                    let status = self.status();
-                    let renew = |id: &str| self.renew(id);
-                    admin::answer(caller, &status, renew).await;
+                stream = admin::next(&self.admin) => {
+                    let Some(say) = self.say.upgrade() else { return };
+                    tokio::spawn(async move {
+                        if let Some((caller, question)) = Caller::hear(stream).await {
+                            let _ = say.send(Said::Asked(question, caller));
+                        }
+                    });
                 }
             }
         }
@@ -198,10 +215,12 @@ impl Desk {
         let (plan, epoch, faults, done) = match said {
             Said::Adopt { plan, epoch, faults, done } => (plan, epoch, faults, done),
             Said::Resolved(upstream, index, addresses) => return self.resolved(&upstream, index, addresses),
+            Said::Asked(question, caller) => return self.asked(question, caller),
         };
         self.unresolved = unresolved(&plan);
         self.keepers.stand(standing(&plan));
         self.keepers.adopt(&plan.issuers, &plan.certificates);
+        self.recall_wishes(&plan);
         let path = admin::path(&plan.process.state_path);
         if self.admin.as_ref().is_none_or(|(open, _)| *open != path) {
             self.admin = admin::open(&path).map(|listener| (path, listener));
@@ -234,13 +253,6 @@ impl Desk {
         }
     }
 
-    /// Renews every certificate that has `name`; how many.
-    fn renew(&self, name: &str) -> usize {
-        let stages = self.keepers.stages();
-        let meant = |spec: &CertSpec| spec.identifiers.iter().any(|own| own.to_string() == name);
-        stages.iter().filter(|(spec, _)| meant(spec) && self.keepers.renew(&spec.id)).count()
-    }
-
     fn status(&self) -> Status {
         use std::sync::atomic::Ordering::Relaxed;
         let http = self.plan.as_ref().and_then(|plan| plan.http.as_ref());
@@ -256,6 +268,7 @@ impl Desk {
                     shown: self.shown(source),
                     next: Next::Watched,
                     trouble: None,
+                    paused: false,
                 });
             }
         }
@@ -287,6 +300,7 @@ impl Desk {
             source: format!("issuer {}", spec.issuer),
             shown: self.shown(&CertificateSource::Acme(spec.id.clone())),
             next,
+            paused: self.keepers.kept(&spec.id).is_some_and(|(_, handle)| handle.paused()),
             trouble: trouble
                 .last
                 .as_ref()

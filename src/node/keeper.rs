@@ -1,6 +1,7 @@
 //! How does a certificate meet the world? One loop for each: waits for the moment that its stage names or for a report,
 //! steps, writes the decision down, performs the effects. Decides nothing itself; [`super::keepers`] starts and stops it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ pub struct Keeper {
     /// Held while an order is placed or abandoned: never both at once.
     one_at_a_time: Arc<tokio::sync::Mutex<()>>,
     unstored: Option<(Box<Bundle>, UnixTime)>,
+    /// Nothing is begun by itself while it is set; what runs is brought to its end.
+    paused: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -107,13 +110,21 @@ impl Keeper {
         let stage = record.ok().flatten().and_then(|text| StageRecord::read(&text)).unwrap_or_default();
         let (reports, inbox) = mpsc::unbounded_channel();
         let seen = Arc::new(Mutex::new(stage.clone()));
-        let handle = Handle { reports: reports.downgrade(), seen: seen.clone(), task: None };
+        let paused = Arc::new(AtomicBool::new(false));
+        let handle = Handle {
+            reports: reports.downgrade(),
+            seen: seen.clone(),
+            task: None,
+            paused: paused.clone(),
+            shelf: shelf.clone(),
+        };
         let one_at_a_time = Arc::default();
         // The first word of all.
         let wanted = &rules.spec.identifiers;
         let _ = reports.send(Word::Event(Event::Started(held.map(|bundle| Held::for_names(bundle, wanted)))));
         let (order, unstored) = (None, None);
-        let keeper = Keeper { rules, tools, shelf, books, stage, seen, inbox, reports, order, one_at_a_time, unstored };
+        let keeper =
+            Keeper { rules, tools, shelf, books, stage, seen, inbox, reports, order, one_at_a_time, unstored, paused };
         (keeper, handle)
     }
 
@@ -121,7 +132,9 @@ impl Keeper {
     pub async fn run(mut self) {
         loop {
             let now = self.tools.clock.now();
-            let mut wake = self.stage.wakes_at().min(now + LONGEST_SLEEP);
+            let rests = self.paused.load(Ordering::Relaxed) && !matches!(self.stage, Stage::Ordering { .. });
+            let wake = if rests { now + LONGEST_SLEEP } else { self.stage.wakes_at() };
+            let mut wake = wake.min(now + LONGEST_SLEEP);
             if let Some((_, again)) = &self.unstored {
                 wake = wake.min(*again);
             }
@@ -130,6 +143,7 @@ impl Keeper {
                 () = tokio::time::sleep(wake.since(now)) => Word::Event(Event::Tick),
             };
             match word {
+                Word::Event(Event::Tick) if rests => {}
                 Word::Event(event) => self.step(event).await,
                 Word::Issued(attempt, ordered, bundle) => self.issued(attempt, &ordered, bundle).await,
                 Word::Rules(rules) => {
@@ -335,6 +349,8 @@ pub struct Handle {
     reports: mpsc::WeakUnboundedSender<Word>,
     seen: Arc<Mutex<Stage>>,
     task: Option<JoinHandle<()>>,
+    paused: Arc<AtomicBool>,
+    shelf: Arc<dyn Shelf>,
 }
 
 impl Handle {
@@ -348,6 +364,28 @@ impl Handle {
         if let Some(reports) = self.reports.upgrade() {
             let _ = reports.send(word);
         }
+    }
+
+    /// Begins nothing by itself from now on, or (false) goes on as ever.
+    pub fn pause(&self, pause: bool) {
+        self.paused.store(pause, Ordering::Relaxed);
+        // It may sleep towards a moment that no longer counts, or past one that counts again.
+        self.tell(Word::Event(Event::Tick));
+    }
+
+    /// Whether it begins nothing by itself.
+    pub fn paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Where its bundles lie.
+    pub fn shelf(&self) -> Arc<dyn Shelf> {
+        self.shelf.clone()
+    }
+
+    /// Where the certificate stands, now and later.
+    pub fn watch(&self) -> Arc<Mutex<Stage>> {
+        self.seen.clone()
     }
 
     /// Where the certificate stands.

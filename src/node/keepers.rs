@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::keeper::{Desk, Handle, Installed, Keeper, Rules, Tools, Word};
+use super::wishes::WishList;
 use crate::acme::{Around, Ca, Secrets};
 use crate::cert::bundle::Bundle;
 use crate::cert::journal::Shelf;
+use crate::cert::ledger::Ledger;
 use crate::cert::stage::{Event, Policy, Stage};
 use crate::cert::ways::{self, Standing};
 use crate::plan::acme::Issuer;
@@ -26,6 +28,7 @@ pub struct Keepers {
     issuers: HashMap<Arc<str>, (Issuer, Arc<Ca>)>,
     kept: HashMap<CertId, (Arc<CertSpec>, Handle)>,
     standing: Standing,
+    wishes: HashMap<PathBuf, Arc<WishList>>,
 }
 
 impl Keepers {
@@ -40,6 +43,7 @@ impl Keepers {
             issuers: HashMap::new(),
             kept: HashMap::new(),
             standing: Standing::default(),
+            wishes: HashMap::new(),
         }
     }
 
@@ -79,6 +83,38 @@ impl Keepers {
         }
     }
 
+    /// The keeper of a certificate, and what it keeps.
+    pub fn kept(&self, id: &CertId) -> Option<&(Arc<CertSpec>, Handle)> {
+        self.kept.get(id)
+    }
+
+    /// All keepers, in the order of their first names.
+    pub fn all(&self) -> Vec<&(Arc<CertSpec>, Handle)> {
+        let mut all: Vec<_> = self.kept.values().collect();
+        all.sort_by(|(one, _), (other, _)| one.identifiers.cmp(&other.identifiers).then(one.id.cmp(&other.id)));
+        all
+    }
+
+    /// The wishes of the state path where a certificate lies.
+    pub fn wishes(&mut self, issuer: &Issuer) -> Arc<WishList> {
+        let shelf = self.desk(issuer).shelf;
+        let path = issuer.state_path.clone().unwrap_or_default();
+        self.wishes.entry(path).or_insert_with(|| Arc::new(WishList::open(shelf))).clone()
+    }
+
+    /// The rules for a certificate of `issuer`, on this node.
+    pub fn policy(&self, issuer: &Issuer, all: &[Issuer], spec: &CertSpec) -> Policy {
+        let mut policy = Policy::of(issuer, all, spec.identifiers.as_slice());
+        policy.ways = ways::workable(policy.ways.to_vec(), &spec.identifiers, self.standing).into();
+        policy
+    }
+
+    /// What of the authorities' limits is used up, as the state path of `issuer` knows it.
+    pub fn ledger(&self, issuer: &Issuer) -> Ledger {
+        let desk = issuer.state_path.as_ref().and_then(|path| self.desks.get(path)).unwrap_or(&self.nowhere);
+        desk.books.with(|ledger| ledger.clone())
+    }
+
     /// Where every certificate stands.
     pub fn stages(&self) -> Vec<(Arc<CertSpec>, Stage)> {
         self.kept.values().map(|(spec, handle)| (spec.clone(), handle.stage())).collect()
@@ -96,9 +132,7 @@ impl Keepers {
         let fallbacks = issuer.fallback.iter().filter_map(|name| all.iter().find(|other| other.name == *name));
         let asked = std::iter::once(issuer).chain(fallbacks);
         let issuers = asked.map(|issuer| (issuer.name.to_string(), self.ca(issuer))).collect();
-        let mut policy = Policy::of(issuer, all, spec.identifiers.as_slice());
-        policy.ways = ways::workable(policy.ways.to_vec(), &spec.identifiers, self.standing).into();
-        let rules = Rules { spec: spec.clone(), policy, issuers };
+        let rules = Rules { spec: spec.clone(), policy: self.policy(issuer, all, &spec), issuers };
         if let Some((known, handle)) = self.kept.get_mut(&spec.id) {
             *known = spec;
             handle.tell(Word::Rules(Box::new(rules)));
@@ -106,6 +140,7 @@ impl Keepers {
         }
         let held = self.held(&spec, &desk.shelf);
         let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), desk, held.as_ref());
+        handle.pause(self.wishes(issuer).paused(&spec.id).is_some());
         handle.attach(tokio::spawn(keeper.run()));
         self.kept.insert(spec.id.clone(), (spec.clone(), handle));
         held.map(|bundle| Installed { spec, bundle: Arc::new(bundle) })

@@ -44,6 +44,9 @@ pub struct Certificate {
     pub next: Next,
     /// The last failures since something went well, in words.
     pub trouble: Option<String>,
+    /// Somebody said that it is to be left alone.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// A certificate that is shown.
@@ -106,6 +109,7 @@ impl Status {
                 Some(shown) => format!("valid for {}, serial {}", span(self.now, shown.not_after), shown.serial),
             };
             let next = match certificate.next {
+                _ if certificate.paused => format!("PAUSED, `semper resume {}`", certificate.names[0]),
                 Next::Renewal(at) => format!("renewal in {}", span(self.now, at)),
                 Next::Attempt(at) => format!("next attempt in {}", span(self.now, at)),
                 Next::OrderUntil(at) => format!("an order is under way, given up in {}", span(self.now, at)),
@@ -122,19 +126,7 @@ impl Status {
 
 /// `3d 4h`, `12m 5s`: the two largest units.
 pub fn span(from: UnixTime, to: UnixTime) -> String {
-    let seconds = to.since(from).as_secs();
-    let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-    let mut rest = seconds;
-    let mut words = Vec::new();
-    for (name, size) in units {
-        if rest >= size && words.len() < 2 {
-            words.push(format!("{}{name}", rest / size));
-            rest %= size;
-        } else if !words.is_empty() {
-            break;
-        }
-    }
-    if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
+    crate::cert::rehearse::span(to.since(from))
 }
 
 #[cfg(test)]
@@ -166,6 +158,7 @@ mod tests {
             shown,
             next: Next::Watched,
             trouble: None,
+            paused: false,
         };
         let status = Status {
             version: "0".into(),

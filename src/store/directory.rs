@@ -14,6 +14,8 @@
 //! certs/ID/EPOCH.pem         the newest generations
 //! certs/ID/stage.json        where the certificate stands
 //! certs/ID/order.json        the order under way, with its key
+//! certs/ID/EPOCH.disowned    a generation that is revoked: shown only if there is no other
+//! wishes.json                what is paused, what is still to be revoked
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -121,6 +123,7 @@ impl Directory {
             Record::Stage(id) => self.home(id).join("stage.json"),
             Record::Order(id) => self.home(id).join("order.json"),
             Record::Ledger => self.root.join("ledger.json"),
+            Record::Wishes => self.root.join("wishes.json"),
         }
     }
 
@@ -148,8 +151,8 @@ impl Directory {
         self.root.join("certs").join(id.as_str())
     }
 
-    /// The generations of a certificate, the newest first.
-    fn generations(&self, id: &CertId) -> io::Result<Vec<(u64, PathBuf)>> {
+    /// The generations of a certificate with this ending, the newest first.
+    fn generations(&self, id: &CertId, ending: &str) -> io::Result<Vec<(u64, PathBuf)>> {
         let entries = match fs::read_dir(self.home(id)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
@@ -157,7 +160,7 @@ impl Directory {
         let mut found = Vec::new();
         for entry in entries {
             let path = entry?.path();
-            let epoch = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".pem"));
+            let epoch = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(ending));
             if let Some(epoch) = epoch.and_then(|digits| digits.parse().ok()) {
                 found.push((epoch, path));
             }
@@ -193,7 +196,9 @@ impl Shelf for Directory {
             Ok(None) => {}
             Err(error) => tracing::error!("{error}; an older generation is looked for"),
         }
-        for (_, path) in self.generations(id).map_err(|source| failed(&home, source))? {
+        let good = self.generations(id, ".pem").map_err(|source| failed(&home, source))?;
+        let disowned = self.generations(id, ".disowned").map_err(|source| failed(&home, source))?;
+        for (_, path) in good.into_iter().chain(disowned) {
             match read_bundle(&path, id) {
                 Ok(found @ Some(_)) => return Ok(found),
                 Ok(None) => {}
@@ -219,10 +224,28 @@ impl Shelf for Directory {
             .and_then(|()| atomic::link(&generation, &current))
             .map_err(|source| failed(&current, source))?;
         // What is too old goes only after the new one is in force; if that fails it goes next time.
-        for (_, path) in self.generations(&bundle.id).unwrap_or_default().into_iter().skip(GENERATIONS) {
+        for (_, path) in self.generations(&bundle.id, ".pem").unwrap_or_default().into_iter().skip(GENERATIONS) {
             let _ = atomic::remove(&path);
         }
         Ok(())
+    }
+
+    fn disown(&self, id: &CertId, epoch: u64) -> Result<(), ShelfError> {
+        self.writable()?;
+        let _guard = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let home = self.home(id);
+        let (generation, disowned) = (home.join(format!("{epoch}.pem")), home.join(format!("{epoch}.disowned")));
+        let current = home.join("bundle.pem");
+        let in_force = read_bundle(&current, id).ok().flatten().is_some_and(|bundle| bundle.epoch == epoch);
+        let done = match atomic::link(&generation, &disowned) {
+            // It is not kept any more, or was disowned before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => atomic::remove(&generation),
+        };
+        done.map_err(|source| failed(&generation, source))?;
+        // Older generations may take its place with the next start; the one that has come since stays.
+        if in_force { atomic::remove(&current).map_err(|source| failed(&current, source)) } else { Ok(()) }
     }
 }
 

@@ -117,7 +117,7 @@ fn some_generations_are_kept_and_an_older_one_stands_in_for_a_damaged_one() {
     for epoch in 2..10 {
         store.replace(&bundle("a~1", epoch), Some(epoch - 1)).unwrap();
     }
-    let kept: Vec<u64> = store.generations(&id("a~1")).unwrap().into_iter().map(|(epoch, _)| epoch).collect();
+    let kept: Vec<u64> = store.generations(&id("a~1"), ".pem").unwrap().into_iter().map(|(epoch, _)| epoch).collect();
     assert_eq!(kept, [9, 8, 7, 6]);
     // Bit rot: bundle.pem and 9.pem are one file.
     let home = dir.path().join("certs/a~1");
@@ -166,4 +166,24 @@ fn a_disk_that_refuses_is_an_error_and_leaves_the_old_content() {
     fs::create_dir(dir.path().join("accounts/.new-shared.key")).unwrap();
     assert!(store.save(&Record::SharedAccountKey, b"new").is_err());
     assert_eq!(store.load(&Record::SharedAccountKey).unwrap().unwrap().as_slice(), b"old");
+}
+
+#[test]
+fn a_disowned_generation_comes_back_only_when_nothing_else_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Directory::open(dir.path()).unwrap();
+    let id = id("a~1");
+    for (epoch, expected) in [(1, None), (2, Some(1)), (3, Some(2))] {
+        store.replace(&bundle("a~1", epoch), expected).unwrap();
+    }
+    let held = || store.bundle(&id).unwrap().map(|bundle| bundle.epoch);
+    store.disown(&id, 2).unwrap();
+    assert_eq!(held(), Some(3), "another one is in force");
+    store.disown(&id, 3).unwrap();
+    assert_eq!(held(), Some(1), "an older one that is good goes before it");
+    store.disown(&id, 1).unwrap();
+    assert_eq!(held(), Some(3), "nothing else is left");
+    store.disown(&id, 9).unwrap();
+    store.replace(&bundle("a~1", 4), Some(3)).unwrap();
+    assert_eq!(held(), Some(4));
 }

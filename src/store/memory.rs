@@ -45,6 +45,11 @@ impl Shelf for Memory {
         bundles.insert(bundle.id.clone(), bundle.clone());
         Ok(())
     }
+
+    fn disown(&self, _id: &CertId, _epoch: u64) -> Result<(), ShelfError> {
+        // One generation is kept, and it is the newest.
+        Ok(())
+    }
 }
 
 // Every change is one call of the map, so a panic elsewhere leaves it whole.

@@ -234,6 +234,9 @@ impl Shelf for Mortal {
     fn replace(&self, bundle: &Bundle, expected: Option<u64>) -> Result<(), ShelfError> {
         self.live(true, || self.shelf.replace(bundle, expected))
     }
+    fn disown(&self, id: &CertId, epoch: u64) -> Result<(), ShelfError> {
+        self.live(true, || self.shelf.disown(id, epoch))
+    }
 }
 
 #[test]
