@@ -328,3 +328,32 @@ fn quic_is_served_over_tcp_and_http3_is_not_offered() {
     let names: Vec<&str> = http.servers[0].root.settings.headers.add.iter().map(|header| &*header.name).collect();
     assert_eq!(names, ["A"]);
 }
+
+#[test]
+fn who_is_asked_instead_of_an_authority_and_what_it_allows_is_read() {
+    let text = |inside: &str| {
+        format!(
+            "events {{}} acme_issuer a {{ uri https://a.example/dir; {inside} }} acme_issuer b {{ uri internal; }}
+             http {{ server {{ listen 80; server_name a.example; acme_certificate a; }} }}"
+        )
+    };
+    let issuer = plan(&text("fallback b; standby b; limits orders=100/1h set=off row=20;")).issuers[0].clone();
+    assert_eq!((&*issuer.fallback[0], issuer.standby.as_deref()), ("b", Some("b")));
+    let limits = issuer.limits();
+    assert_eq!((limits.set, limits.row), (None, Some(20)));
+    assert_eq!(limits.orders.map(|rate| (rate.count, rate.per)), Some((100, Duration::from_secs(3600))));
+    assert!(limits.failures.is_some(), "what is left out follows from the directory");
+    let rescued = plan(&format!("{} rescue a before=10d names=db.internal,x.internal;", text("limits none;")));
+    let rescue = rescued.rescue.unwrap();
+    assert_eq!((&*rescue.issuer, rescue.before, rescue.names.len()), ("a", Some(Duration::from_secs(864_000)), 2));
+    for wrong in
+        ["fallback c;", "fallback a;", "fallback b b;", "standby c;", "limits orders=0/3h;", "limits what=1/3h;"]
+    {
+        let world = MemoryWorld::with_file("/etc/nginx/nginx.conf", text(wrong).as_str());
+        let loaded = load(&world, &Options::new("/etc/nginx/nginx.conf", "/usr/share/nginx"));
+        assert!(loaded.first_error().is_some(), "{wrong}");
+    }
+    let world = MemoryWorld::with_file("/etc/nginx/nginx.conf", format!("{} rescue c;", text("")).as_str());
+    let loaded = load(&world, &Options::new("/etc/nginx/nginx.conf", "/usr/share/nginx"));
+    assert!(loaded.first_error().is_some());
+}

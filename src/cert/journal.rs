@@ -24,6 +24,18 @@ pub trait Shelf: Send + Sync {
     fn remove(&self, record: &Record) -> Result<(), ShelfError>;
     /// The newest generation that can be read.
     fn bundle(&self, id: &CertId) -> Result<Option<Bundle>, ShelfError>;
+    /// Every generation that is kept and can be read, the newest first.
+    fn bundles(&self, id: &CertId) -> Result<Vec<Bundle>, ShelfError> {
+        Ok(self.bundle(id)?.into_iter().collect())
+    }
+    /// Every certificate of which something is kept.
+    fn ids(&self) -> Result<Vec<CertId>, ShelfError> {
+        Ok(Vec::new())
+    }
+    /// Puts everything of a certificate aside, where it is no longer found; nothing is destroyed.
+    fn archive(&self, _id: &CertId) -> Result<(), ShelfError> {
+        Ok(())
+    }
     /// Puts a new generation in force if the one in force is still that of epoch `expected` (`None`: there is none).
     /// Older generations are kept, some of them.
     fn replace(&self, bundle: &Bundle, expected: Option<u64>) -> Result<(), ShelfError>;
@@ -53,6 +65,8 @@ pub enum Record {
     Stage(CertId),
     /// The order under way ([`Order`]).
     Order(CertId),
+    /// When a certificate left the configuration ([`Left`](super::left::Left)).
+    Left(CertId),
     /// What of the authorities' limits is used up ([`Ledger`](super::ledger::Ledger)).
     Ledger,
     /// What the operator has asked for ([`Wishes`](super::wishes::Wishes)).

@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::clock::Clock as _;
 use crate::conf::complaint::{Complaint, SourceFile};
 use crate::conf::world::World;
+use crate::net::files::Disk;
+use crate::node::clock::RealClock;
 use crate::node::layout::Layout;
 use crate::node::load::{Broken, Loaded, Wish};
+use crate::node::rescue;
 use crate::node::world::{OfflineWorld, RealWorld};
 
 use super::migrate;
@@ -21,6 +25,10 @@ pub fn check(layout: Layout, offline: bool) -> ExitCode {
             say(&loaded.complaints, &loaded.files);
             for (directive, why) in &loaded.ignored {
                 println!("{directive}: no effect here, {why}");
+            }
+            if !offline {
+                let lines = rescue::forecast(&loaded.plan, &Disk, RealClock.now());
+                lines.iter().for_each(|line| println!("{line}"));
             }
             println!("{conf}: good");
             ExitCode::SUCCESS

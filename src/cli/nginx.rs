@@ -7,14 +7,17 @@ use std::process::ExitCode;
 use nix::sys::signal::{Signal as Number, kill};
 use nix::unistd::Pid;
 
+use crate::clock::Clock as _;
 use crate::conf::complaint::{Complaint, Kind, SourceFile};
 use crate::conf::world::World;
+use crate::net::files::Disk;
+use crate::node::clock::RealClock;
 use crate::node::errorlog::{ErrorLogs, errno};
 use crate::node::layout::Layout;
 use crate::node::load::{self, Broken, Loaded, Wish};
 use crate::node::start::{self, Launch};
 use crate::node::world::{OfflineWorld, RealWorld};
-use crate::node::{master, sockets};
+use crate::node::{master, rescue, sockets};
 use crate::plan::Plan;
 use crate::plan::log::Level;
 
@@ -93,6 +96,10 @@ fn test(options: &Options, conf: &Path, wish: &Wish, logs: &ErrorLogs) -> ExitCo
     if !options.quiet {
         if let Some(list) = not_honoured(&loaded.ignored) {
             eprintln!("{list}");
+        }
+        if !options.offline {
+            let now = RealClock.now();
+            rescue::forecast(&loaded.plan, &Disk, now).iter().for_each(|line| eprintln!("nginx: {line}"));
         }
         eprintln!("nginx: configuration file {conf} test is successful");
     }

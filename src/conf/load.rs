@@ -182,10 +182,11 @@ fn read(reader: &mut Reader<'_>) -> Result<Plan, Complaint> {
     }
     acme_dns::settle(reader)?;
     let issuers = std::mem::take(&mut reader.shared.issuers);
-    super::directives::acme_limits::check(&issuers)?;
+    let rescue = reader.shared.rescue.take();
+    super::directives::acme_limits::check(&issuers, rescue.as_ref())?;
     let issuers = issuers.into();
     let (http, certificates) = built.map_or_else(Default::default, |built| (Some(built.http), built.certificates));
-    Ok(Plan { process, http, issuers, certificates: certificates.into() })
+    Ok(Plan { process, http, issuers, certificates: certificates.into(), rescue })
 }
 
 fn notes(reader: &Reader<'_>) -> Vec<Note> {

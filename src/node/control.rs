@@ -30,6 +30,8 @@ use super::admin::{self, Caller, Question};
 use super::borrowed::Borrowed;
 use super::keeper::Tools;
 use super::keepers::Keepers;
+use super::rescue::Rescuer;
+use super::sources::Sources;
 use super::status::{Certificate, Next, Shown, Status};
 use super::wishes::WishList;
 use super::world::RealWorld;
@@ -132,7 +134,9 @@ fn standing(plan: &Plan) -> Standing {
 /// What the control thread holds.
 pub(super) struct Desk {
     around: Around,
+    sources: Arc<Sources>,
     keepers: Keepers,
+    rescuer: Rescuer,
     plan: Option<Arc<Plan>>,
     epoch: u64,
     faults: Vec<String>,
@@ -148,36 +152,21 @@ pub(super) struct Desk {
 
 impl Desk {
     fn new(around: Around, say: mpsc::WeakUnboundedSender<Said>) -> Desk {
-        let certificates = around.tls.certificates().clone();
-        let publish = move |installed: Vec<super::keeper::Installed>| {
-            // Many come from the shelf after a start: their keys were matched when they were read.
-            let many = installed.len() > 1;
-            for super::keeper::Installed { spec, bundle } in installed {
-                let source = CertificateSource::Acme(spec.id.clone());
-                let pair = (*bundle).clone().into();
-                let held = match many {
-                    true => Ok(certificates.install_unloaded(&source, pair)),
-                    false => certificates.install(&source, pair),
-                };
-                match held {
-                    Ok(held) => {
-                        tracing::info!(
-                            level = "notice",
-                            "certificate {} is in force until {}",
-                            spec.id,
-                            held.not_after
-                        );
-                    }
-                    Err(dead) => tracing::error!("certificate {}: {dead}", spec.id),
-                }
-            }
-        };
+        let sources = Arc::new(Sources::new(around.tls.certificates().clone(), around.clock.clone()));
+        let shown = sources.clone();
+        let publish = move |installed| shown.offer(installed);
         let tools = Tools { clock: around.clock.clone(), dice: around.dice.clone(), publish: Arc::new(publish) };
-        let keepers = Keepers::new(tools, around.challenges.clone(), Arc::new(around.files.clone()));
+        let mut keepers = Keepers::new(tools, around.challenges.clone(), Arc::new(around.files.clone()));
+        keepers.arrange_with(sources.clone());
+        let roots: Arc<[_]> = webpki_roots::TLS_SERVER_ROOTS.into();
+        let resolve = Arc::new(|host: &str| (RealWorld { judge_certificates: false }).resolve(host));
+        let rescuer = Rescuer::new(around.tls.certificates().clone(), around.clock.clone(), roots, resolve);
         let since = around.clock.now();
         Desk {
             around,
+            sources,
             keepers,
+            rescuer,
             plan: None,
             epoch: 0,
             faults: Vec::new(),
@@ -192,9 +181,19 @@ impl Desk {
 
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Said>) {
         let mut again = tokio::time::interval(RESOLVE_AGAIN);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut minute = tokio::time::interval(Duration::from_secs(60));
+        let mut day = tokio::time::interval(Duration::from_secs(86_400));
         loop {
             tokio::select! {
                 _ = again.tick(), if !self.unresolved.is_empty() => self.resolve_again(),
+                _ = second.tick(), if self.sources.is_busy() || self.rescuer.is_busy() => {
+                    self.sources.tick();
+                    self.rescuer.tick();
+                }
+                _ = minute.tick() => self.rescue(),
+                _ = day.tick() => self.keepers.tidy(),
+                id = self.keepers.changed() => self.keepers.heed(&id),
                 said = inbox.recv() => match said {
                     Some(said) => self.hear(said),
                     None => return,
@@ -226,8 +225,16 @@ impl Desk {
             self.admin = admin::open(&path).map(|listener| (path, listener));
         }
         (self.plan, self.epoch, self.faults) = (Some(plan), epoch, faults);
+        self.rescue();
         // Whoever waits no longer need not know.
         let _ = done.send(());
+    }
+
+    /// Takes over certificates of files that nobody renews.
+    fn rescue(&mut self) {
+        if let Some(plan) = &self.plan {
+            self.rescuer.look(plan, &mut self.keepers);
+        }
     }
 
     /// Looks once more for hosts that were not found when the configuration was read.

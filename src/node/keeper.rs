@@ -16,7 +16,7 @@ use crate::cert::gate::{self, Source};
 use crate::cert::journal::{Record, Shelf, ShelfError, StageRecord};
 use crate::cert::stage::{Effect, Event, Held, Policy, Stage};
 use crate::clock::{Clock, Dice, UnixTime};
-use crate::plan::certificate::CertSpec;
+use crate::plan::certificate::{CertId, CertSpec};
 
 /// The longest sleep: the civil clock may be set, and then the moment to wake has moved.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
@@ -65,12 +65,19 @@ pub struct Desk {
     pub shelf: Arc<dyn Shelf>,
     /// The ledger.
     pub books: Arc<Books>,
+    /// Who hears of changes that others must follow.
+    report: Option<mpsc::UnboundedSender<CertId>>,
 }
 
 impl Desk {
     /// A desk over a shelf.
     pub fn over(shelf: Arc<dyn Shelf>) -> Desk {
-        Desk { books: Arc::new(Books::open(shelf.clone())), shelf }
+        Desk { books: Arc::new(Books::open(shelf.clone())), shelf, report: None }
+    }
+
+    /// The same desk, from which changes are reported.
+    pub fn reporting(self, report: &mpsc::UnboundedSender<CertId>) -> Desk {
+        Desk { report: Some(report.clone()), ..self }
     }
 }
 
@@ -90,6 +97,7 @@ pub struct Keeper {
     tools: Tools,
     shelf: Arc<dyn Shelf>,
     books: Arc<Books>,
+    report: Option<mpsc::UnboundedSender<CertId>>,
     stage: Stage,
     seen: Arc<Mutex<Stage>>,
     inbox: mpsc::UnboundedReceiver<Word>,
@@ -105,7 +113,7 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper that goes on where the journal stands; `held` is what the shelf holds.
     pub fn new(rules: Rules, tools: Tools, desk: Desk, held: Option<&Bundle>) -> (Keeper, Handle) {
-        let Desk { shelf, books } = desk;
+        let Desk { shelf, books, report } = desk;
         let record = shelf.load(&Record::Stage(rules.spec.id.clone()));
         let stage = record.ok().flatten().and_then(|text| StageRecord::read(&text)).unwrap_or_default();
         let (reports, inbox) = mpsc::unbounded_channel();
@@ -123,8 +131,21 @@ impl Keeper {
         let wanted = &rules.spec.identifiers;
         let _ = reports.send(Word::Event(Event::Started(held.map(|bundle| Held::for_names(bundle, wanted)))));
         let (order, unstored) = (None, None);
-        let keeper =
-            Keeper { rules, tools, shelf, books, stage, seen, inbox, reports, order, one_at_a_time, unstored, paused };
+        let keeper = Keeper {
+            rules,
+            tools,
+            shelf,
+            books,
+            report,
+            stage,
+            seen,
+            inbox,
+            reports,
+            order,
+            one_at_a_time,
+            unstored,
+            paused,
+        };
         (keeper, handle)
     }
 
@@ -184,6 +205,10 @@ impl Keeper {
                 tracing::error!("{}: the journal cannot be written: {error}", self.rules.spec.id);
             }
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
+            if let Some(report) = self.report.as_ref().filter(|_| concerns_others(&self.stage, &next)) {
+                // Whoever no longer listens is gone.
+                let _ = report.send(self.rules.spec.id.clone());
+            }
             self.stage = next;
             if let Some(why) = failed {
                 self.tell(&why, now);
@@ -334,6 +359,12 @@ impl Keeper {
             _ => tracing::error!("{id}: {why}; no valid certificate is held; next attempt {again}"),
         }
     }
+}
+
+/// Whether others must follow a move: another generation, a mark on it, or a name that goes its own way.
+fn concerns_others(before: &Stage, after: &Stage) -> bool {
+    let marks = |stage: &Stage| stage.held().map(|held| (held.epoch, held.disowned, held.doubtful));
+    marks(before) != marks(after) || before.apart() != after.apart()
 }
 
 impl Drop for Keeper {

@@ -5,7 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
+use super::derived::Member;
 use super::keeper::{Desk, Handle, Installed, Keeper, Rules, Tools, Word};
+use super::sources::Sources;
 use super::wishes::WishList;
 use crate::acme::{Around, Ca, Secrets};
 use crate::cert::bundle::Bundle;
@@ -20,20 +24,31 @@ use crate::zone::challenges::Challenges;
 
 /// All keepers of this node.
 pub struct Keepers {
-    tools: Tools,
+    pub(super) tools: Tools,
     challenges: Arc<Challenges>,
     secrets: Arc<dyn Secrets>,
-    desks: HashMap<PathBuf, Desk>,
+    pub(super) desks: HashMap<PathBuf, Desk>,
     nowhere: Desk,
     issuers: HashMap<Arc<str>, (Issuer, Arc<Ca>)>,
-    kept: HashMap<CertId, (Arc<CertSpec>, Handle)>,
+    pub(super) kept: HashMap<CertId, (Arc<CertSpec>, Handle)>,
     standing: Standing,
     wishes: HashMap<PathBuf, Arc<WishList>>,
+    /// The issuers of the plan, and the certificates that it names itself.
+    pub(super) all: Arc<[Issuer]>,
+    pub(super) planned: HashSet<CertId>,
+    /// What stands behind certificates of the plan.
+    pub(super) derived: HashMap<CertId, Vec<Member>>,
+    /// What is kept beside files that nobody renews.
+    pub(super) rescued: HashSet<CertId>,
+    pub(super) sources: Option<Arc<Sources>>,
+    report: mpsc::UnboundedSender<CertId>,
+    pub(super) changes: mpsc::UnboundedReceiver<CertId>,
 }
 
 impl Keepers {
     /// Keeps nothing yet. Everything below must be called on the control runtime.
     pub fn new(tools: Tools, challenges: Arc<Challenges>, secrets: Arc<dyn Secrets>) -> Keepers {
+        let (report, changes) = mpsc::unbounded_channel();
         Keepers {
             tools,
             challenges,
@@ -44,6 +59,13 @@ impl Keepers {
             kept: HashMap::new(),
             standing: Standing::default(),
             wishes: HashMap::new(),
+            all: Arc::default(),
+            planned: HashSet::new(),
+            derived: HashMap::new(),
+            rescued: HashSet::new(),
+            sources: None,
+            report,
+            changes,
         }
     }
 
@@ -56,8 +78,10 @@ impl Keepers {
     /// What the shelves hold is published before this returns, so that it can be served from the first moment.
     pub fn adopt(&mut self, issuers: &[Issuer], specs: &[CertSpec]) {
         self.issuers.retain(|name, (old, _)| issuers.iter().any(|new| new.name == *name && new == old));
-        let wanted: HashSet<&CertId> = specs.iter().map(|spec| &spec.id).collect();
-        self.kept.retain(|id, _| wanted.contains(id));
+        (self.all, self.planned) = (issuers.into(), specs.iter().map(|spec| spec.id.clone()).collect());
+        let behind: HashSet<&CertId> = self.derived.values().flatten().map(|member| &member.id).collect();
+        let stays = |id: &CertId| self.planned.contains(id) || behind.contains(id) || self.rescued.contains(id);
+        self.kept.retain(|id, _| stays(id));
         self.challenges.manage(specs.iter().flat_map(|spec| &spec.identifiers));
         let mut held = Vec::new();
         for spec in specs {
@@ -70,6 +94,8 @@ impl Keepers {
         if !held.is_empty() {
             (self.tools.publish)(held);
         }
+        self.derive_all();
+        self.tidy();
     }
 
     /// Renews a certificate now; false if none of that identity is kept.
@@ -126,11 +152,13 @@ impl Keepers {
     }
 
     /// Starts or instructs one keeper; what a new one finds held is returned.
-    fn keep(&mut self, issuer: &Issuer, all: &[Issuer], spec: &CertSpec) -> Option<Installed> {
-        let desk = self.desk(issuer);
+    pub(super) fn keep(&mut self, issuer: &Issuer, all: &[Issuer], spec: &CertSpec) -> Option<Installed> {
+        let desk = self.desk(issuer).reporting(&self.report);
         let spec = Arc::new(spec.clone());
         let fallbacks = issuer.fallback.iter().filter_map(|name| all.iter().find(|other| other.name == *name));
         let asked = std::iter::once(issuer).chain(fallbacks);
+        // The authority itself does not depend on who stands in for it.
+        let asked = asked.map(|issuer| all.iter().find(|said| said.name == issuer.name).unwrap_or(issuer));
         let issuers = asked.map(|issuer| (issuer.name.to_string(), self.ca(issuer))).collect();
         let rules = Rules { spec: spec.clone(), policy: self.policy(issuer, all, &spec), issuers };
         if let Some((known, handle)) = self.kept.get_mut(&spec.id) {
@@ -154,7 +182,7 @@ impl Keepers {
         })
     }
 
-    fn desk(&mut self, issuer: &Issuer) -> Desk {
+    pub(super) fn desk(&mut self, issuer: &Issuer) -> Desk {
         let Some(path) = &issuer.state_path else { return self.nowhere.clone() };
         if let Some(desk) = self.desks.get(path) {
             return desk.clone();

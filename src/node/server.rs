@@ -187,7 +187,8 @@ impl Server {
         let mut wanted: std::collections::HashSet<_> = load::names_in_use(&plan).into_keys().cloned().collect();
         let ours = upstream_tls(&plan).into_iter().filter_map(|tls| tls.certificate.clone());
         wanted.extend(ours.map(CertificateSource::File));
-        self.tls.certificates().retain(|source| wanted.contains(source));
+        let behind = |source: &CertificateSource| matches!(source, CertificateSource::Acme(id) if id.is_variant());
+        self.tls.certificates().retain(|source| wanted.contains(source) || behind(source));
         Ok(())
     }
 

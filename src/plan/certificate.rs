@@ -77,6 +77,16 @@ impl CertId {
         CertId(id.into())
     }
 
+    /// The identity of what stands behind this certificate for another purpose: `standby`, `rescue`.
+    pub fn variant(&self, purpose: &str) -> CertId {
+        CertId(format!("{}~{purpose}", self.0).into())
+    }
+
+    /// Whether it stands behind another certificate.
+    pub fn is_variant(&self) -> bool {
+        self.0.matches('~').count() > 1
+    }
+
     /// The identity as text; letters, digits, `.`, `-`, `_` and `~`.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -19,6 +19,7 @@ pub mod pattern;
 pub mod process;
 pub mod proxy;
 pub mod referer;
+pub mod rescue;
 pub mod resolver;
 pub mod script;
 pub mod server;
@@ -39,6 +40,8 @@ pub struct Plan {
     pub issuers: Box<[acme::Issuer]>,
     /// Certificates that are obtained; files stand in their servers.
     pub certificates: Box<[certificate::CertSpec]>,
+    /// `rescue`: who takes over certificates of files that nobody renews.
+    pub rescue: Option<rescue::Rescue>,
 }
 
 /// The `http` block.

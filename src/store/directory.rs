@@ -16,6 +16,8 @@
 //! certs/ID/order.json        the order under way, with its key
 //! certs/ID/EPOCH.disowned    a generation that is revoked: shown only if there is no other
 //! wishes.json                what is paused, what is still to be revoked
+//! certs/ID/left.json         since when the configuration does not name it
+//! archive/ID                 what left the configuration a month ago
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -122,6 +124,7 @@ impl Directory {
             }
             Record::Stage(id) => self.home(id).join("stage.json"),
             Record::Order(id) => self.home(id).join("order.json"),
+            Record::Left(id) => self.home(id).join("left.json"),
             Record::Ledger => self.root.join("ledger.json"),
             Record::Wishes => self.root.join("wishes.json"),
         }
@@ -206,6 +209,37 @@ impl Shelf for Directory {
             }
         }
         Ok(None)
+    }
+
+    fn bundles(&self, id: &CertId) -> Result<Vec<Bundle>, ShelfError> {
+        let home = self.home(id);
+        let mut found: Vec<Bundle> = self.bundle(id)?.into_iter().collect();
+        for (epoch, path) in self.generations(id, ".pem").map_err(|source| failed(&home, source))? {
+            if found.iter().all(|bundle| bundle.epoch != epoch) {
+                // A damaged old one is no loss.
+                found.extend(read_bundle(&path, id).ok().flatten());
+            }
+        }
+        Ok(found)
+    }
+
+    fn ids(&self) -> Result<Vec<CertId>, ShelfError> {
+        let certs = self.root.join("certs");
+        let entries = match fs::read_dir(&certs) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|source| failed(&certs, source))?,
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter_map(|name| CertId::try_from(name).ok()).collect())
+    }
+
+    fn archive(&self, id: &CertId) -> Result<(), ShelfError> {
+        self.writable()?;
+        let (home, archive) = (self.home(id), self.root.join("archive"));
+        let free = |n: &u32| !archive.join(format!("{}.{n}", id.as_str())).exists();
+        let Some(number) = (1..1000).find(free) else { return Ok(()) };
+        let aside = archive.join(format!("{}.{number}", id.as_str()));
+        make_parent(&aside).and_then(|()| fs::rename(&home, &aside)).map_err(|source| failed(&home, source))
     }
 
     fn replace(&self, bundle: &Bundle, expected: Option<u64>) -> Result<(), ShelfError> {

@@ -7,7 +7,7 @@ use crate::cert::gate::Pair;
 use crate::cert::inspect::PublicKeyKind;
 use crate::clock::UnixTime;
 use crate::plan::tls::CertificateSource;
-use crate::words::Fingerprint;
+use crate::words::{Fingerprint, Identifier};
 use arc_swap::ArcSwapOption;
 use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -39,6 +39,12 @@ pub struct Held {
 }
 
 impl Held {
+    /// The whole chain, the leaf first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let leaf = CertificateDer::from(self.leaf.to_vec());
+        std::iter::once(leaf).chain(self.issuers.iter().cloned()).collect()
+    }
+
     /// The leaf in DER.
     pub fn leaf(&self) -> &[u8] {
         &self.leaf
@@ -71,12 +77,34 @@ impl Held {
 
 /// The place of one certificate: what is shown for one source of the plan. Outlives plans.
 #[derive(Debug, Default)]
-pub struct Slot(ArcSwapOption<Held>);
+pub struct Slot {
+    main: ArcSwapOption<Held>,
+    /// Names for which another one is shown; nearly always empty.
+    apart: ArcSwapOption<Vec<(Identifier, Arc<Held>)>>,
+}
 
 impl Slot {
     /// What it holds now.
     pub fn held(&self) -> Option<Arc<Held>> {
-        self.0.load_full()
+        self.main.load_full()
+    }
+
+    /// What it shows to a client that asks for `sni`.
+    pub fn shown_for(&self, sni: &str) -> Option<Arc<Held>> {
+        self.shown(Some(sni))
+    }
+
+    fn shown(&self, sni: Option<&str>) -> Option<Arc<Held>> {
+        if let Some(apart) = &*self.apart.load() {
+            let asked = |name: &Identifier| match (name, sni) {
+                (Identifier::Dns(name), Some(sni)) => name.covers(sni),
+                _ => false,
+            };
+            if let Some((_, held)) = apart.iter().find(|(name, _)| asked(name)) {
+                return Some(held.clone());
+            }
+        }
+        self.held()
     }
 }
 
@@ -125,20 +153,35 @@ impl Certificates {
     pub fn install(&self, source: &CertificateSource, pair: Pair) -> Result<Arc<Held>, DeadKey> {
         let held = self.hold(pair);
         held.signer()?;
-        self.slot(source).0.store(Some(held.clone()));
+        self.slot(source).main.store(Some(held.clone()));
         Ok(held)
+    }
+
+    /// Shows others than the main one for some names of `source`; those whose key is dead are left out. Replaces what was
+    /// shown so before.
+    pub fn install_apart(&self, source: &CertificateSource, pairs: Vec<(Identifier, Pair)>) {
+        let held = pairs.into_iter().map(|(name, pair)| (name, self.hold(pair)));
+        let held: Vec<_> = held.filter(|(_, held)| held.signer().is_ok()).collect();
+        self.slot(source).apart.store((!held.is_empty()).then(|| Arc::new(held)));
     }
 
     /// As [`Certificates::install`], but the key is loaded when it first signs: for the many of a start.
     pub fn install_unloaded(&self, source: &CertificateSource, pair: Pair) -> Arc<Held> {
         let held = self.hold(pair);
-        self.slot(source).0.store(Some(held.clone()));
+        self.slot(source).main.store(Some(held.clone()));
         held
+    }
+
+    /// Shows for `source` what is held for `from`, if anything is.
+    pub fn lend(&self, from: &CertificateSource, source: &CertificateSource) {
+        if let Some(held) = self.held(from) {
+            self.slot(source).main.store(Some(held));
+        }
     }
 
     /// Takes away what is held for `source`: the placeholder is shown.
     pub fn withdraw(&self, source: &CertificateSource) {
-        self.slot(source).0.store(None);
+        self.slot(source).main.store(None);
     }
 
     /// Forgets the slots of sources that `keep` does not want; handshakes of an older plan still have theirs.
@@ -195,11 +238,15 @@ impl ServerSlots {
 
     /// What to show to a client that can verify `schemes`; `None`: nothing is held. If nothing fits the client, the first
     /// is given all the same: the handshake then fails with the proper alert.
-    pub fn choose(&self, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    pub fn choose(&self, sni: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         if let [slot] = &self.0[..] {
-            return slot.0.load().as_ref()?.signer().ok();
+            if slot.apart.load().is_some() {
+                return slot.shown(sni)?.signer().ok();
+            }
+            return slot.main.load().as_ref()?.signer().ok();
         }
-        let held: Vec<_> = self.0.iter().filter_map(|slot| slot.held()).filter(|held| held.signer().is_ok()).collect();
+        let held: Vec<_> =
+            self.0.iter().filter_map(|slot| slot.shown(sni)).filter(|held| held.signer().is_ok()).collect();
         let kinds: Vec<_> = held.iter().map(|held| held.kind).collect();
         held.get(by_schemes(&kinds, schemes).unwrap_or(0))?.signer().ok()
     }

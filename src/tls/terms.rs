@@ -139,7 +139,7 @@ impl std::fmt::Debug for ByName {
 impl ByName {
     fn choose(&self, sni: Option<&str>, schemes: &[SignatureScheme]) -> Arc<CertifiedKey> {
         let server = meant(&self.servers, sni);
-        let held = self.terms.get(server.index).and_then(|own| own.slots.choose(schemes));
+        let held = self.terms.get(server.index).and_then(|own| own.slots.choose(sni, schemes));
         held.unwrap_or_else(|| self.placeholder.clone())
     }
 }

@@ -206,7 +206,7 @@ fn plan() -> Arc<Plan> {
         strict_start: false,
         challenge_listen: Default::default(),
     };
-    Arc::new(Plan { process, http: None, issuers: Box::default(), certificates: Box::default() })
+    Arc::new(Plan { process, http: None, issuers: Box::default(), ..Plan::default() })
 }
 
 struct Answers {

@@ -1,12 +1,16 @@
-//! `limits`, `fallback` and `standby` of `acme_issuer`: how much an authority allows, and who is asked instead of it.
+//! `limits`, `fallback` and `standby` of `acme_issuer`: how much an authority allows, and who is asked instead of it; and
+//! `rescue`: who takes over certificates of files that nobody renews.
 
 use std::sync::Arc;
 
 use crate::conf::complaint::Complaint;
+use crate::conf::read::Reader;
+use crate::conf::settings::directive_is;
 use crate::conf::tree::Directive;
 use crate::conf::value;
 use crate::plan::acme::Issuer;
 use crate::plan::limits::{Limits, Rate};
+use crate::plan::rescue::Rescue;
 
 /// Takes `limits none` or `limits [orders=300/3h] [domain=50/7d] [set=5/7d] [failures=5/1h] [row=1152]`: what is left out
 /// follows from the directory, `off` in the place of a number takes that limit away.
@@ -62,11 +66,46 @@ pub fn fallback(directive: &Directive) -> Result<Vec<Arc<str>>, Complaint> {
     Ok(names)
 }
 
+/// Takes `rescue ISSUER [before=TIME] [names=NAME,…]`.
+///
+/// # Errors
+/// When it stands twice, or a word is none of these.
+pub fn rescue(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Complaint> {
+    let place = &directive.place;
+    if reader.shared.rescue.is_some() {
+        return Err(directive_is(directive, "is duplicate"));
+    }
+    let mut rescue =
+        Rescue { issuer: (*directive.args[0]).into(), before: None, names: Vec::new(), place: place.clone() };
+    for word in directive.args.iter().skip(1) {
+        let wrong = || Complaint::emerg(format!("invalid parameter \"{word}\""), place);
+        match word.split_once('=') {
+            Some(("before", time)) => {
+                let time = value::seconds(time).filter(|time| !time.is_zero());
+                rescue.before = Some(time.ok_or_else(wrong)?);
+            }
+            Some(("names", names)) => {
+                for name in names.split(',') {
+                    rescue.names.push(name.parse().map_err(|_| wrong())?);
+                }
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    reader.shared.rescue = Some(rescue);
+    Ok(())
+}
+
 /// Every issuer that another one names must be there, and nobody stands in for himself.
 ///
 /// # Errors
 /// When one is missing.
-pub fn check(issuers: &[Issuer]) -> Result<(), Complaint> {
+pub fn check(issuers: &[Issuer], rescue: Option<&Rescue>) -> Result<(), Complaint> {
+    if let Some(rescue) = rescue
+        && !issuers.iter().any(|issuer| issuer.name == rescue.issuer)
+    {
+        return Err(Complaint::emerg(format!("unknown acme_issuer \"{}\"", rescue.issuer), &rescue.place));
+    }
     for issuer in issuers {
         for name in issuer.fallback.iter().chain(&issuer.standby) {
             if *name == issuer.name {

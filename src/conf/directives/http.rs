@@ -61,6 +61,7 @@ impl Scope for HttpDraft {
             "acme_issuer" => acme::issuer(reader, directive),
             "acme_dns_provider" => acme_dns::provider(reader, directive),
             "acme_resolver" => acme_dns::resolver(reader, directive),
+            "rescue" => super::acme_limits::rescue(reader, directive),
             "acme_shared_zone" => Ok(()),
             "server_certificates" => {
                 self.named.push(acme::named(reader, directive)?);

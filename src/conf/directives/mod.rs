@@ -67,6 +67,8 @@ pub struct Shared {
     pub referers_want_names: bool,
     /// `acme_issuer`s.
     pub issuers: Vec<crate::plan::acme::Issuer>,
+    /// `rescue`.
+    pub rescue: Option<crate::plan::rescue::Rescue>,
     /// `acme_dns_provider`s and `acme_resolver`.
     pub dns: acme_dns::Draft,
     /// Issuers without a `state_path` of their own, by index.

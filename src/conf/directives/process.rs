@@ -70,6 +70,7 @@ impl Scope for MainDraft {
             "acme_issuer" => acme::issuer(reader, directive),
             "acme_dns_provider" => acme_dns::provider(reader, directive),
             "acme_resolver" => acme_dns::resolver(reader, directive),
+            "rescue" => super::acme_limits::rescue(reader, directive),
             "acme_shared_zone" => Ok(()),
             "user" => self.user(reader, row, directive),
             "worker_processes" => self.workers(directive),
