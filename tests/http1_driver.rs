@@ -394,9 +394,21 @@ fn draining_ends_idle_connections_at_once_and_busy_ones_after_the_answer() {
     let bench = Bench::new(|_| async { ok("x") });
     let drain = bench.drain.clone();
     bench.run(async |mut client| {
-        tokio::task::yield_now().await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(!client.answer().await.contains("Connection: close"));
         drain.begin();
         assert_eq!(client.rest().await, "");
+    });
+    // One that has just been let in may have its request on the way.
+    let bench = Bench::new(|_| async { ok("x") });
+    let drain = bench.drain.clone();
+    bench.run(async |mut client| {
+        tokio::task::yield_now().await;
+        drain.begin();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let all = client.rest().await;
+        assert!(all.contains("Connection: close") && all.ends_with('x'), "{all}");
     });
     let bench = Bench::new(|_| async {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,5 +1,5 @@
-//! Does a tunnel keep an old plan in memory? Ten reloads of a large configuration under open WebSockets must leave one
-//! plan: memory stays near that of one, and the tunnels live on.
+//! Who keeps an old plan in memory? Ten reloads of a large configuration under open WebSockets, or under connections that
+//! are kept alive and ask nothing, must leave one plan: memory stays near that of one, and the connections live on.
 #![allow(clippy::unwrap_used)]
 
 mod bed;
@@ -104,4 +104,52 @@ fn ten_reloads_under_open_websockets_leave_one_plan_in_memory() {
     let grown = after[9].saturating_sub(after[1]);
     println!("empty {empty}, then {after:?}");
     assert!(grown < plan * 2, "grew by {grown} bytes over eight reloads; one plan takes about {plan}");
+}
+
+fn ask(client: &mut TcpStream) -> String {
+    client.write_all(b"GET /number HTTP/1.1\r\nHost: n7.test\r\n\r\n").unwrap();
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while !text.ends_with(b"\r\n\r\n7") {
+        client.read_exact(&mut byte).unwrap();
+        text.push(byte[0]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn ten_reloads_under_idle_connections_leave_one_plan_in_memory() {
+    let site = Site::new(&http("server { listen 127.0.0.1:%port1%; return 204; }"));
+    let server = Semper::serve(&site);
+    let empty = server.resident();
+    let mut idle: Vec<TcpStream> = Vec::new();
+    let mut after = Vec::new();
+    for turn in 1..=10 {
+        server.reload(&conf(1, turn));
+        wait_for("the new plan", PATIENCE * 3, || server.get(1, &format!("/turn{turn}")).status == 200);
+        let mut client = TcpStream::connect(("127.0.0.1", server.port(1))).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        ask(&mut client);
+        idle.push(client);
+        after.push(server.resident());
+    }
+    let plan = after[0].saturating_sub(empty);
+    let grown = after[9].saturating_sub(after[1]);
+    println!("empty {empty}, then {after:?}");
+    assert!(grown < plan * 2, "grew by {grown} bytes over eight reloads; one plan takes about {plan}");
+    for client in &mut idle {
+        assert!(ask(client).contains("X-Turn: 10"), "the newest plan answers");
+    }
+}
+
+#[test]
+fn an_idle_connection_whose_terms_are_gone_is_closed_at_once() {
+    let one = "server { listen 127.0.0.1:%port1%; return 200 one; }";
+    let two = format!("{one} server {{ listen 127.0.0.1:%port2%; return 200 7; }}");
+    let server = Semper::start(&http(&two));
+    let mut client = TcpStream::connect(("127.0.0.1", server.port(2))).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    ask(&mut client);
+    server.reload(&http(one));
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "its listener is gone: it ends long before keepalive_timeout");
 }

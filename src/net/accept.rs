@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,11 @@ use tokio::time::Instant;
 
 /// How long a worker without a free descriptor waits before it accepts again (nginx: `accept_mutex_delay`).
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(500);
+/// How long a loop whose listener is gone waits for those who were about to come in: handshakes of the kernel that are
+/// under way.
+const LAST_CALL: Duration = Duration::from_millis(50);
+/// How long a connection whose listener is gone from the plan is held until the loop hears about it.
+const HOLD: Duration = Duration::from_secs(2);
 
 /// `$connection`: unique in the process.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
@@ -45,12 +50,14 @@ pub struct Worker {
     counts: Arc<Counts>,
     limit: Cell<usize>,
     open: Cell<usize>,
+    /// No descriptor was to be had at the last try, and that has been said.
+    starved: Cell<bool>,
 }
 
 impl Worker {
     /// A worker that holds `limit` connections at most (`worker_connections`) and counts in `counts`.
     pub fn new(limit: usize, counts: Arc<Counts>) -> Rc<Worker> {
-        Rc::new(Worker { counts, limit: Cell::new(limit), open: Cell::new(0) })
+        Rc::new(Worker { counts, limit: Cell::new(limit), open: Cell::new(0), starved: Cell::new(false) })
     }
 
     /// Changes the limit; connections beyond it live on.
@@ -64,6 +71,9 @@ impl Worker {
     }
 
     fn admit(self: &Rc<Worker>) -> Option<Held> {
+        if self.starved.replace(false) {
+            tracing::info!(level = "notice", "connections are accepted again");
+        }
         self.counts.accepted.fetch_add(1, Ordering::Relaxed);
         if self.open.get() >= self.limit.get() {
             return None;
@@ -121,6 +131,13 @@ impl Listening {
         Ok(Listening { address, socket })
     }
 
+    fn socket(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            ListeningSocket::Tcp { listener, .. } => listener.as_fd(),
+            ListeningSocket::Unix(listener) => listener.as_fd(),
+        }
+    }
+
     async fn accept(&self) -> io::Result<(Socket, Endpoint, Endpoint)> {
         match &self.socket {
             ListeningSocket::Tcp { listener, local } => {
@@ -146,6 +163,15 @@ fn behind<'a>(terms: &'a Terms, address: &ListenAddress, local: Endpoint) -> Opt
     own.or_else(|| addresses.iter().find(|servers| servers.local.is_none()))
 }
 
+/// How an accept loop ends.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// Somebody else goes on accepting on the socket.
+    HandedOver,
+    /// Nobody does. Who has come as far as the kernel is still let in, under these terms, and nobody new.
+    Closing(Arc<Terms>),
+}
+
 /// Accepts on `listening` until `stop` is done, and gives each connection that is ready to `serve`, in a task of its own
 /// on this worker. Connections live on after `stop`; whoever serves them drains them. Must run within a `LocalSet`.
 pub async fn run<S, F>(
@@ -153,36 +179,63 @@ pub async fn run<S, F>(
     terms: Arc<ArcSwap<Terms>>,
     worker: Rc<Worker>,
     serve: S,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = End>,
 ) where
     S: Fn(ClientStream, Rc<Connection>) -> F + Clone + 'static,
     F: Future<Output = ()> + 'static,
 {
     tokio::pin!(stop);
+    let mut door = Door { listening, worker, serve };
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut stop => return,
-            accepted = listening.accept() => accepted,
+            end = &mut stop => return door.close(end).await,
+            accepted = door.listening.accept() => accepted,
         };
-        let (socket, remote, local) = match accepted {
-            Ok(accepted) => accepted,
+        let came = match accepted {
+            Ok(came) => came,
             Err(error) => {
-                after_error(&error, &listening.address).await;
+                door.after_error(&error).await;
                 continue;
             }
         };
-        let Some(held) = worker.admit() else {
-            tracing::error!("{} worker_connections are not enough", worker.limit.get());
-            continue;
-        };
         // Looked up each time: what is kept here would keep a plan in memory that nobody uses any more.
-        let now = terms.load();
-        let Some(servers) = behind(&now, &listening.address, local) else {
-            // A reload has taken the listener away; this loop is about to be stopped.
-            tracing::info!("a connection to {} came too late", shown(&listening.address));
-            continue;
+        let Err(came) = door.let_in(came, &terms.load()) else { continue };
+        // A reload has taken the listener away; we are about to hear of it.
+        match tokio::time::timeout(HOLD, &mut stop).await {
+            Ok(end) => {
+                if let End::Closing(last) = &end {
+                    drop(door.let_in(came, last));
+                }
+                return door.close(end).await;
+            }
+            Err(_) => tracing::info!("a connection to {} came too late", shown(&door.listening.address)),
+        }
+    }
+}
+
+type Came = (Socket, Endpoint, Endpoint);
+
+/// Where connections come in.
+struct Door<S> {
+    listening: Listening,
+    worker: Rc<Worker>,
+    serve: S,
+}
+
+impl<S, F> Door<S>
+where
+    S: Fn(ClientStream, Rc<Connection>) -> F + Clone + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    /// Serves a connection under `now`, if there is room for it. `Err`: these terms have no such listener.
+    fn let_in(&self, came: Came, now: &Terms) -> Result<(), Came> {
+        let Some(servers) = behind(now, &self.listening.address, came.2) else { return Err(came) };
+        let Some(held) = self.worker.admit() else {
+            tracing::error!("{} worker_connections are not enough", self.worker.limit.get());
+            return Ok(());
         };
+        let (socket, remote, local) = came;
         let arrival = Arrival {
             id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
             socket,
@@ -191,13 +244,46 @@ pub async fn run<S, F>(
             at: Instant::now(),
             epoch: now.epoch,
             plan: now.plan.clone(),
-            listener: listening.address.clone(),
+            listener: self.listening.address.clone(),
             servers: servers.clone(),
             tls: now.tls.clone(),
         };
-        drop(now);
-        tokio::task::spawn_local(one(arrival, held, serve.clone()));
+        tokio::task::spawn_local(one(arrival, held, self.serve.clone()));
+        Ok(())
     }
+
+    /// Ends; a socket that nobody listens on any more would be closed with people in its queue.
+    async fn close(&self, end: End) {
+        let End::Closing(last) = end else { return };
+        super::listen::turn_away(self.listening.socket());
+        let until = Instant::now() + LAST_CALL;
+        while let Ok(accepted) = tokio::time::timeout_at(until, self.listening.accept()).await {
+            match accepted {
+                Ok(came) => drop(self.let_in(came, &last)),
+                Err(error) if is_starved(&error) => return,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// Waits where trying again at once would only burn the processor.
+    async fn after_error(&mut self, error: &io::Error) {
+        let address = &self.listening.address;
+        if !is_starved(error) {
+            tracing::info!("accept4() on {} failed ({})", shown(address), super::dial::errno(error));
+            return tokio::task::yield_now().await;
+        }
+        if !self.worker.starved.replace(true) {
+            let (address, why) = (shown(address), super::dial::errno(error));
+            tracing::error!(level = "crit", "accept4() on {address} failed ({why}); tried again until it works");
+        }
+        tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+    }
+}
+
+/// Whether the system has no room for another connection.
+fn is_starved(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
 
 async fn one<S, F>(arrival: Arrival, held: Held, serve: S)
@@ -236,18 +322,4 @@ where
         }
     }
     drop(held);
-}
-
-/// Waits where trying again at once would only burn the processor.
-async fn after_error(error: &io::Error, address: &ListenAddress) {
-    match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => {
-            tracing::error!("accept4() on {} failed ({error}); waiting", shown(address));
-            tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
-        }
-        _ => {
-            tracing::info!("accept4() on {} failed ({error})", shown(address));
-            tokio::task::yield_now().await;
-        }
-    }
 }

@@ -59,6 +59,8 @@ pub struct Connection {
     pub requests: Cell<u64>,
     /// The socket below.
     pub descriptor: Descriptor,
+    /// It should end: what was negotiated holds no longer.
+    leaving: Cell<bool>,
 }
 
 /// The part of a plan to which a connection is bound. Replaced when a request finds a newer plan that leaves the
@@ -82,9 +84,21 @@ impl Connection {
     pub fn new(id: u64, ends: Ends, tls: Option<TlsFacts>, bound: Bound, accepted: tokio::time::Instant) -> Connection {
         let Ends { remote, local, proxied } = ends;
         let bound = RefCell::new(Some(bound));
-        let requests = Cell::new(0);
+        let (requests, leaving) = (Cell::new(0), Cell::new(false));
         let descriptor = Descriptor::default();
-        Connection { id, remote, local, proxied, tls, plain_on_tls: false, bound, accepted, requests, descriptor }
+        Connection {
+            id,
+            remote,
+            local,
+            proxied,
+            tls,
+            plain_on_tls: false,
+            bound,
+            accepted,
+            requests,
+            descriptor,
+            leaving,
+        }
     }
 
     /// What it is bound to; `None` once a tunnel has let go.
@@ -100,6 +114,16 @@ impl Connection {
     /// Binds it to a newer plan.
     pub fn rebind(&self, bound: Bound) {
         *self.bound.borrow_mut() = Some(bound);
+    }
+
+    /// It shall end after its present request.
+    pub fn leave(&self) {
+        self.leaving.set(true);
+    }
+
+    /// Whether it shall end.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.get()
     }
 
     /// Lets go of the plan: only bytes will pass from now on.

@@ -4,7 +4,7 @@
 use crate::plan::listener::{Keepalive, ListenAddress, SocketOptions};
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -135,6 +135,26 @@ fn bind_tcp(
     adjust(&socket, options).map_err(failed("setsockopt() for"))?;
     socket.bind(at).map_err(failed("bind() to"))?;
     Ok(socket)
+}
+
+/// Lets nobody new into the queue of a listening socket that is about to be closed, while those in it stay: a filter
+/// drops each SYN, so that a client which comes now finds the port closed when it tries again, instead of a connection
+/// that is reset. It holds for every duplicate of the socket.
+pub fn turn_away(socket: impl AsFd) {
+    use socket2::{SockFilter, SockRef};
+    let step = |code: u32, jt, jf, k| SockFilter::new(u16::try_from(code).unwrap_or(0), jt, jf, k);
+    // Byte 13 of the TCP header has the flags; 2 is SYN.
+    let drop_syn = [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
+        step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, 2),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ];
+    let socket = SockRef::from(&socket);
+    if socket.domain().is_ok_and(|domain| domain != Domain::UNIX) {
+        // Without it a client that comes in the last instant is reset, as with nginx.
+        let _ = socket.attach_filter(&drop_syn);
+    }
 }
 
 /// Sets what may also change while the socket listens: buffers, keep-alive, deferred accept, fast open.

@@ -100,13 +100,16 @@ fn sort(job: &Job, fds: Vec<OwnedFd>) -> Sockets {
     job.sockets.iter().map(take).collect()
 }
 
-/// Does what it hears until it has ended.
+/// Does what it hears until it has ended: at once, or when all is finished; `last`: nobody accepts after us.
 fn serve(mut server: Server, master: &Master, heard: &mpsc::Receiver<Heard>, logs: &ErrorLogs) {
-    let stop = loop {
+    let last = loop {
         match heard.recv().unwrap_or(Heard::MasterGone) {
             Heard::Order(Order::Run(job), fds) => {
                 let done = match job.source.plan() {
-                    Ok(loaded) => server.replace(loaded.into(), sort(&job, fds)).map_err(|refused| refused.0),
+                    Ok(loaded) => {
+                        let replaced = server.replace(loaded.into(), sort(&job, fds), job.shared);
+                        replaced.map_err(|refused| refused.0)
+                    }
                     Err(broken) => Err(load::last_words(&broken)),
                 };
                 master.done(job.generation, done.err());
@@ -114,21 +117,21 @@ fn serve(mut server: Server, master: &Master, heard: &mpsc::Receiver<Heard>, log
                 heap::give_back();
             }
             Heard::Order(Order::Reopen, _) => server.reopen(),
-            Heard::Order(Order::Stop, _) => break true,
-            Heard::Order(Order::Quit, _) => break false,
+            Heard::Order(Order::Stop, _) => break None,
+            Heard::Order(Order::Quit { last }, _) => break Some(last),
             Heard::Order(Order::Hello, _) => {}
             Heard::MasterGone => {
                 logs.line(Level::Alert, None, "the master process is gone");
-                break false;
+                break Some(false);
             }
             Heard::Signal(came) => match came.signal {
                 Signal::SIGTERM | Signal::SIGINT => {
                     signals::note(logs, came, ", exiting");
-                    break true;
+                    break None;
                 }
                 Signal::SIGQUIT | Signal::SIGWINCH => {
                     signals::note(logs, came, ", shutting down");
-                    break false;
+                    break Some(false);
                 }
                 Signal::SIGUSR1 => {
                     signals::note(logs, came, ", reopening logs");
@@ -138,12 +141,11 @@ fn serve(mut server: Server, master: &Master, heard: &mpsc::Receiver<Heard>, log
             },
         }
     };
-    if stop {
-        logs.line(Level::Notice, None, "exiting");
-        return;
-    }
+    let Some(last) = last else {
+        return logs.line(Level::Notice, None, "exiting");
+    };
     logs.line(Level::Notice, None, "gracefully shutting down");
-    server.quit(|patience| match heard.recv_timeout(patience) {
+    server.quit(last, |patience| match heard.recv_timeout(patience) {
         Ok(Heard::Order(Order::Stop, _)) => true,
         Ok(Heard::Signal(came)) => matches!(came.signal, Signal::SIGTERM | Signal::SIGINT),
         Ok(_) => false,

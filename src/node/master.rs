@@ -59,6 +59,8 @@ pub struct Master {
     pid_file: PidFile,
     upgrade: Upgrade,
     servant: Option<Servant>,
+    /// Those that were told to leave while they still have requests to finish.
+    leaving: Vec<Servant>,
     pending: Option<Pending>,
     reload_again: bool,
     /// The server process was told to leave (WINCH): none is started until HUP.
@@ -132,6 +134,7 @@ impl Master {
             pid_file,
             upgrade,
             servant: None,
+            leaving: Vec::new(),
             pending: None,
             reload_again: false,
             resting: false,
@@ -147,7 +150,7 @@ impl Master {
         heap::give_back();
         let code = master.cycle();
         master.pid_file.remove();
-        master.sockets.close_all(master.upgrade.successor());
+        master.sockets.close_all(master.upgrade.is_under_way());
         master.logs.line(Level::Notice, None, "exit");
         code
     }
@@ -155,17 +158,17 @@ impl Master {
     fn cycle(&mut self) -> ExitCode {
         loop {
             if self.servant.is_none() {
-                if self.ending.is_some() {
+                if self.ending.is_some() && self.leaving.is_empty() {
                     return ExitCode::SUCCESS;
                 }
                 if self.start_at.is_some_and(|at| Instant::now() >= at) {
                     self.start_servant();
                 }
             }
-            if let (Some(Ending::Fast { kill_at }), Some(servant)) = (self.ending, &mut self.servant)
+            if let Some(Ending::Fast { kill_at }) = self.ending
                 && Instant::now() >= kill_at
             {
-                servant.kill();
+                self.servant.iter_mut().chain(&mut self.leaving).for_each(Servant::kill);
             }
             match self.next() {
                 Some(Heard::Signal(came)) => self.signal(came),
@@ -208,8 +211,9 @@ impl Master {
                 note(&self.logs, came, ", shutting down");
                 if self.ending.is_none() {
                     self.ending = Some(Ending::Graceful);
-                    self.order(&Order::Quit);
-                    self.sockets.close_all(self.upgrade.successor());
+                    let shared = self.upgrade.is_under_way();
+                    self.order(&Order::Quit { last: !shared });
+                    self.sockets.close_all(shared);
                 }
             }
             Signal::SIGHUP => {
@@ -228,7 +232,11 @@ impl Master {
             Signal::SIGWINCH if self.upgrade.is_daemon() => {
                 note(&self.logs, came, ", stop accepting connections");
                 self.resting = true;
-                self.order(&Order::Quit);
+                if let Some(pending) = self.pending.take() {
+                    self.sockets.give_up(pending.fresh);
+                }
+                self.order(&Order::Quit { last: false });
+                self.leaving.extend(self.servant.take());
             }
             Signal::SIGUSR2 => self.change_binary(came),
             _ => {}
@@ -239,15 +247,13 @@ impl Master {
         if self.ending.is_some() {
             return;
         }
-        if self.upgrade.successor() && self.resting {
-            self.resting = false;
-            self.start_servant();
-            return;
+        if self.upgrade.successor() && std::mem::take(&mut self.resting) {
+            // As nginx: back to the old ways, by the old configuration.
+            return self.start_servant();
         }
         self.logs.line(Level::Notice, None, "reconfiguring");
         self.reload();
-        if self.resting {
-            self.resting = false;
+        if std::mem::take(&mut self.resting) {
             self.start_servant();
         }
     }
@@ -275,14 +281,14 @@ impl Master {
         if self.servant.is_none() {
             return self.commit(pending);
         }
-        let job = Job { generation: pending.generation, source: pending.source.clone(), sockets: Vec::new() };
+        let (generation, source) = (pending.generation, pending.source.clone());
         self.pending = Some(pending);
-        self.send_job(job);
+        self.send_job(generation, source);
     }
 
-    fn send_job(&mut self, mut job: Job) {
-        let (names, fds) = self.sockets.all();
-        job.sockets = names;
+    fn send_job(&self, generation: u64, source: Source) {
+        let (sockets, fds) = self.sockets.all();
+        let job = Job { generation, source, sockets, shared: self.upgrade.is_under_way() };
         if let Some(servant) = &self.servant {
             // One that is gone is started again with the right job.
             let _ = servant.order(&Order::Run(Box::new(job)), &fds);
@@ -333,7 +339,7 @@ impl Master {
     }
 
     fn order(&self, order: &Order) {
-        if let Some(servant) = &self.servant {
+        for servant in self.servant.iter().chain(&self.leaving) {
             let _ = servant.order(order, &[]);
         }
     }
@@ -344,8 +350,7 @@ impl Master {
             Ok(servant) => {
                 self.logs.line(Level::Notice, None, &format!("start worker process {}", servant.id()));
                 self.servant = Some(servant);
-                let job = Job { generation: self.generation, source: self.source.clone(), sockets: Vec::new() };
-                self.send_job(job);
+                self.send_job(self.generation, self.source.clone());
             }
             Err(error) => {
                 self.logs.line(Level::Alert, None, &format!("could not start the server process ({})", errno(&error)));
@@ -363,10 +368,19 @@ impl Master {
     fn reap(&mut self) {
         if self.upgrade.reap(&self.logs) {
             self.pid_file.move_back(&self.logs);
-            if std::mem::take(&mut self.resting) && self.servant.is_none() {
+            if std::mem::take(&mut self.resting) {
                 self.start_servant();
             }
         }
+        let logs = &self.logs;
+        self.leaving.retain_mut(|servant| {
+            let ended = servant.ended();
+            if let Some(Ended { id, how, .. }) = ended {
+                let (level, text) = super::servant::words(id, how);
+                logs.line(level, None, &text);
+            }
+            ended.is_none()
+        });
         let Some(Ended { id, how, lived }) = self.servant.as_mut().and_then(Servant::ended) else { return };
         self.servant = None;
         let (level, text) = super::servant::words(id, how);

@@ -19,7 +19,10 @@ pub enum Order {
     /// Open the logs again.
     Reopen,
     /// Finish what is under way, then end.
-    Quit,
+    Quit {
+        /// Nobody accepts on the sockets after us: what the kernel holds ready on them is ours to answer.
+        last: bool,
+    },
     /// End.
     Stop,
 }
@@ -33,6 +36,8 @@ pub struct Job {
     pub source: Source,
     /// Listening sockets: address and how many descriptors belong to it.
     pub sockets: Vec<(Address, usize)>,
+    /// Another master listens on some of them too: none may be shut for good.
+    pub shared: bool,
 }
 
 /// A [`ListenAddress`] on its way.

@@ -22,9 +22,19 @@ pub fn drop_to(process: &Process) -> Result<(), String> {
         setuid(uid).map_err(said(format!("setuid({uid})")))?;
     }
     nix::sys::prctl::set_no_new_privs().map_err(said("prctl(PR_SET_NO_NEW_PRIVS)".to_owned()))?;
-    // Memory holds keys: nothing of it is written to disk, and no other process of the user may look at it.
-    nix::sys::prctl::set_dumpable(false).map_err(said("prctl(PR_SET_DUMPABLE)".to_owned()))?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(said("setrlimit(RLIMIT_CORE)".to_owned()))
+    seal_memory()
+}
+
+/// Memory holds keys: nothing of it is written to disk, and no other process of the user may look at it.
+///
+/// # Errors
+/// nginx's words.
+pub fn seal_memory() -> Result<(), String> {
+    let said = |call: &'static str| {
+        move |errno: nix::errno::Errno| format!("{call} failed ({}: {})", errno as i32, errno.desc())
+    };
+    nix::sys::prctl::set_dumpable(false).map_err(said("prctl(PR_SET_DUMPABLE)"))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(said("setrlimit(RLIMIT_CORE)"))
 }
 
 /// As many open files as may be: `worker_rlimit_nofile`, else what the hard limit allows. Returns the limit in force.

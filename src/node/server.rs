@@ -34,7 +34,7 @@ use super::control::{self, Control};
 use super::errorlog::{ErrorLogs, errno};
 use super::sockets;
 use super::watched::Watched;
-use super::worker::{Command, Worker};
+use super::worker::{Command, Share, Worker};
 
 /// Workers beyond this many share their counters with others.
 const COUNTERS: usize = 128;
@@ -157,15 +157,16 @@ impl Server {
             leaving: Vec::new(),
             sockets,
         };
-        server.staff(&plan)?;
+        server.staff(&plan, None)?;
         Ok(server)
     }
 
     /// Serves `job` on `sockets` from now on, in place of what was served. Everything is made before anything changes.
+    /// `shared`: another process listens on our sockets too, also on those that we give up.
     ///
     /// # Errors
     /// [`Refused`]: nothing has changed then.
-    pub fn replace(&mut self, job: Work, sockets: Sockets) -> Result<(), Refused> {
+    pub fn replace(&mut self, job: Work, mut sockets: Sockets, shared: bool) -> Result<(), Refused> {
         let Work { plan, mut faults } = job;
         self.logs.use_plan(&plan.process.error_logs, &self.files).map_err(Refused)?;
         self.watched.adopt(&plan);
@@ -177,12 +178,16 @@ impl Server {
         say(&self.logs, &faults);
         let epoch = self.terms.load().epoch + 1;
         self.control.adopt(plan.clone(), epoch, faults);
-        self.terms.store(Arc::new(Terms { epoch, plan: plan.clone(), tls }));
+        let before = self.terms.swap(Arc::new(Terms { epoch, plan: plan.clone(), tls }));
         for worker in &self.workers {
             worker.tell(Command::Replace { connections: plan.process.worker_connections });
         }
+        // The master holds the others until it knows that this plan is in force.
+        sockets.retain(|address, _| sockets::wants(&plan, address));
+        let gone = self.sockets.keys().filter(|address| !shared && !sockets.contains_key(*address));
+        let gone: Arc<[ListenAddress]> = gone.cloned().collect();
         self.sockets = sockets;
-        self.staff(&plan)?;
+        self.staff(&plan, Some((gone, before)))?;
         self.files.forget_unused();
         let mut wanted: std::collections::HashSet<_> = load::names_in_use(&plan).into_keys().cloned().collect();
         let ours = upstream_tls(&plan).into_iter().filter_map(|tls| tls.certificate.clone());
@@ -214,7 +219,8 @@ impl Server {
     }
 
     /// As many workers as the plan wants, each with its sockets. Sockets of workers that leave go to those that stay.
-    fn staff(&mut self, plan: &Plan) -> Result<(), Refused> {
+    /// `closed`: addresses on which nobody listens any more, with the terms that held for them.
+    fn staff(&mut self, plan: &Plan, closed: Option<(Arc<[ListenAddress]>, Arc<Terms>)>) -> Result<(), Refused> {
         let wanted = sockets::workers(plan);
         while self.workers.len() < wanted {
             let parts = Parts { number: self.workers.len(), ..self.parts.clone() };
@@ -231,10 +237,12 @@ impl Server {
                     share.push((address.clone(), index, socket));
                 }
             }
-            self.workers[number].tell(Command::Listen(share));
+            self.workers[number].tell(Command::Listen(Share { sockets: share, closed: closed.clone() }));
         }
         for worker in self.workers.drain(wanted..) {
-            worker.tell(Command::Drain);
+            // Its sockets of closed addresses have nobody else; of the others, the next worker has them.
+            worker.tell(Command::Listen(Share { sockets: Vec::new(), closed: closed.clone() }));
+            worker.tell(Command::Drain { last: false });
             self.leaving.push(worker);
         }
         self.leaving.retain(|worker| !worker.has_ended());
@@ -258,15 +266,15 @@ impl Server {
         }
     }
 
-    /// Accepts no more, lets what is under way finish within `worker_shutdown_timeout`, and ends. `hurry` is asked
-    /// meanwhile; true ends at once.
-    pub fn quit(mut self, mut hurry: impl FnMut(Duration) -> bool) {
+    /// Accepts no more, lets what is under way finish within `worker_shutdown_timeout`, and ends. `last`: nobody accepts
+    /// on our sockets after us. `hurry` is asked meanwhile; true ends at once.
+    pub fn quit(mut self, last: bool, mut hurry: impl FnMut(Duration) -> bool) {
         let limit = self.terms.load().plan.process.shutdown_timeout;
         let begun = Instant::now();
         self.sockets.clear();
         self.leaving.append(&mut self.workers);
         for worker in &self.leaving {
-            worker.tell(Command::Drain);
+            worker.tell(Command::Drain { last });
         }
         while !self.leaving.iter().all(Worker::has_ended) {
             if hurry(Duration::from_millis(5)) || limit.is_some_and(|limit| begun.elapsed() >= limit) {

@@ -118,16 +118,15 @@ impl Sockets {
 
     /// Closes every address that `plan` does not want.
     pub fn keep_only(&mut self, plan: &Plan) {
-        let gone: Vec<ListenAddress> =
-            self.0.keys().filter(|held| !wanted(plan).any(|(address, ..)| address == *held)).cloned().collect();
+        let gone: Vec<ListenAddress> = self.0.keys().filter(|held| !wants(plan, held)).cloned().collect();
         for address in gone {
             self.close(&address);
         }
     }
 
-    /// Closes all and removes the files of unix sockets, unless a successor listens on them too.
-    pub fn close_all(&mut self, successor: bool) {
-        if successor {
+    /// Closes all and removes the files of unix sockets, unless another master listens on them too.
+    pub fn close_all(&mut self, shared: bool) {
+        if shared {
             return self.0.clear();
         }
         for address in self.0.keys().cloned().collect::<Vec<_>>() {
@@ -183,6 +182,11 @@ pub fn test(plan: &Plan) -> Result<(), String> {
 pub fn workers(plan: &Plan) -> usize {
     let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     plan.process.workers.unwrap_or_else(all).max(1)
+}
+
+/// Whether `plan` listens on `address`.
+pub fn wants(plan: &Plan, address: &ListenAddress) -> bool {
+    wanted(plan).any(|(wanted, ..)| wanted == address)
 }
 
 /// Address, options, and whether it may stay closed.

@@ -56,6 +56,7 @@ fn begin(launch: Launch, logs: &ErrorLogs) -> Result<ExitCode, Said> {
         logs.line(Level::Emerg, None, &words);
         Said
     };
+    super::rights::seal_memory().map_err(refuse)?;
     let (loaded, source) = match launch.wish.load(&RealWorld { judge_certificates: false }) {
         Ok(loaded) => loaded,
         Err(broken) => {
@@ -204,7 +205,7 @@ fn alone(
             Signal::SIGQUIT => {
                 signals::note(logs, came, ", shutting down");
                 sockets.close_all(false);
-                server.quit(|patience| {
+                server.quit(true, |patience| {
                     matches!(heard.recv_timeout(patience), Ok(Came { signal: Signal::SIGTERM | Signal::SIGINT, .. }))
                 });
                 break;
@@ -242,7 +243,7 @@ fn reload(wish: &Wish, server: &mut Server, sockets: &mut Sockets, logs: &ErrorL
         return logs.line(Level::Emerg, None, &words);
     }
     let Ok(fresh) = sockets.open_for(&loaded.plan, logs) else { return };
-    match copies(sockets).and_then(|own| server.replace(loaded.clone().into(), own)) {
+    match copies(sockets).and_then(|own| server.replace(loaded.clone().into(), own, false)) {
         Ok(()) => sockets.keep_only(&loaded.plan),
         Err(refused) => {
             logs.line(Level::Emerg, None, &refused.0);

@@ -21,12 +21,16 @@ pub struct Upgrade {
     program: Vec<String>,
     daemon: bool,
     child: Option<Child>,
+    /// Whoever handed the sockets over to us.
+    parent: Option<i32>,
 }
 
 impl Upgrade {
-    /// `program`: the command line, program first. `daemon`: detached from its terminal.
+    /// `program`: the command line, program first. `daemon`: detached from its terminal, as an heir always is: the master
+    /// that started it may leave.
     pub fn new(program: Vec<String>, daemon: bool) -> Upgrade {
-        Upgrade { program, daemon, child: None }
+        let parent = is_heir().then(|| rustix::process::getppid().map_or(0, |parent| parent.as_raw_nonzero().get()));
+        Upgrade { program, daemon: daemon || parent.is_some(), child: None, parent }
     }
 
     /// Whether it is detached from its terminal.
@@ -39,9 +43,14 @@ impl Upgrade {
         self.child.is_some()
     }
 
-    /// Whether USR2 is to be ignored: a successor runs.
+    /// Whether two masters run: a successor, or the one that handed over to us. USR2 is ignored then, and files of unix
+    /// sockets stay where they are.
     pub fn is_under_way(&self) -> bool {
-        self.child.is_some()
+        let predecessor = || {
+            let now = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get());
+            self.parent.is_some_and(|parent| now == Some(parent))
+        };
+        self.child.is_some() || predecessor()
     }
 
     /// Starts the new binary with `sockets`.

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::http::conn::{self, Drain};
 use crate::http::serve::{Parts, Worker as Service};
-use crate::net::accept::{self, Listening};
+use crate::net::accept::{self, End, Listening};
 use crate::net::terms::Terms;
 use crate::plan::listener::ListenAddress;
 
@@ -29,12 +29,24 @@ pub enum Command {
         /// `worker_connections`.
         connections: usize,
     },
-    /// Accept on these sockets and on no others; the number tells sockets of one address apart.
-    Listen(Vec<(ListenAddress, usize, OwnedFd)>),
+    /// Accept on these sockets and on no others.
+    Listen(Share),
     /// Write out what logs hold back, and forget closed files.
     Flush,
-    /// Accept no more, finish what is under way, end.
-    Drain,
+    /// Accept no more, finish what is under way, end. `last`: nobody accepts on our sockets after us.
+    Drain {
+        /// Whether who has come as far as the kernel is ours to serve.
+        last: bool,
+    },
+}
+
+/// One worker's share of the listening sockets.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// The number tells sockets of one address apart.
+    pub sockets: Vec<(ListenAddress, usize, OwnedFd)>,
+    /// Addresses on which nobody listens any more, and the terms under which who has come as far as the kernel is served.
+    pub closed: Option<(Arc<[ListenAddress]>, Arc<Terms>)>,
 }
 
 /// A running worker.
@@ -75,7 +87,8 @@ impl Worker {
     }
 }
 
-type Loops = BTreeMap<(ListenAddress, usize), oneshot::Sender<()>>;
+type Loops = BTreeMap<(ListenAddress, usize), (oneshot::Sender<End>, JoinOfLoop)>;
+type JoinOfLoop = tokio::task::JoinHandle<()>;
 
 async fn run(parts: Parts, terms: Arc<ArcSwap<Terms>>, mut inbox: mpsc::UnboundedReceiver<Command>) {
     let counts = parts.counts[parts.number % parts.counts.len()].clone();
@@ -86,22 +99,34 @@ async fn run(parts: Parts, terms: Arc<ArcSwap<Terms>>, mut inbox: mpsc::Unbounde
     };
     let drain = Drain::new();
     let mut loops = Loops::new();
+    let mut end = End::HandedOver;
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Replace { connections } => {
                 let now = terms.load();
                 places.set_limit(connections);
                 service.replace(now.plan.clone(), now.epoch);
+                drop(now);
+                drain.renew(|connection| service.renew(connection));
             }
-            Command::Listen(sockets) => {
-                listen(&mut loops, sockets, &terms, &places, &service, &drain);
+            Command::Listen(share) => {
+                listen(&mut loops, share, &terms, &places, &service, &drain);
             }
             Command::Flush => service.flush(),
-            Command::Drain => break,
+            Command::Drain { last } => {
+                if last {
+                    end = End::Closing(terms.load_full());
+                }
+                break;
+            }
         }
     }
-    loops.clear();
     drain.begin();
+    let (stops, ends): (Vec<_>, Vec<_>) = std::mem::take(&mut loops).into_values().unzip();
+    stops.into_iter().for_each(|stop| drop(stop.send(end.clone())));
+    for ended in ends {
+        let _ = ended.await;
+    }
     while places.open() > 0 {
         tokio::time::sleep(GLANCE).await;
     }
@@ -111,14 +136,14 @@ async fn run(parts: Parts, terms: Arc<ArcSwap<Terms>>, mut inbox: mpsc::Unbounde
 /// Starts loops on sockets that are new and stops those that are not among `sockets`.
 fn listen(
     loops: &mut Loops,
-    sockets: Vec<(ListenAddress, usize, OwnedFd)>,
+    share: Share,
     terms: &Arc<ArcSwap<Terms>>,
     places: &Rc<accept::Worker>,
     service: &Rc<Service>,
     drain: &Rc<Drain>,
 ) {
     let mut kept = Loops::new();
-    for (address, number, socket) in sockets {
+    for (address, number, socket) in share.sockets {
         let name = (address.clone(), number);
         if let Some(running) = loops.remove(&name) {
             kept.insert(name, running);
@@ -131,14 +156,15 @@ fn listen(
                 continue;
             }
         };
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel::<End>();
         let (service, drain) = (Rc::new(service.clone()), drain.clone());
         let serve = move |stream, connection| conn::serve(stream, connection, service.clone(), drain.clone());
-        tokio::task::spawn_local(accept::run(listening, terms.clone(), places.clone(), serve, async move {
-            // Either way of ending means the same.
-            let _ = stopped.await;
-        }));
-        kept.insert(name, stop);
+        let stopped = async move { stopped.await.unwrap_or(End::HandedOver) };
+        let accepting = accept::run(listening, terms.clone(), places.clone(), serve, stopped);
+        kept.insert(name, (stop, tokio::task::spawn_local(accepting)));
     }
-    *loops = kept;
+    for ((address, _), (stop, _)) in std::mem::replace(loops, kept) {
+        let closed = share.closed.as_ref().filter(|(closed, _)| closed.contains(&address));
+        let _ = stop.send(closed.map_or(End::HandedOver, |(_, terms)| End::Closing(terms.clone())));
+    }
 }

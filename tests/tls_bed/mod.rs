@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime as P
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, SignatureScheme, StreamOwned};
 use semper::cert::gate::{FileBytes, read_files};
 use semper::clock::{Clock, UnixTime};
-use semper::net::accept::{Counts, Listening, Worker, run};
+use semper::net::accept::{Counts, End, Listening, Worker, run};
 use semper::net::connection::Connection;
 use semper::net::files::Disk;
 use semper::net::listen;
@@ -335,7 +335,10 @@ impl Bed {
             tokio::task::LocalSet::new().block_on(&runtime, async {
                 let listening = Listening::new(own, socket).unwrap();
                 let worker = Worker::new(connections, counted);
-                let stop = async { drop(stopped.await) };
+                let stop = async {
+                    let _ = stopped.await;
+                    End::HandedOver
+                };
                 run(listening, shared, worker, answer, stop).await;
             });
         });

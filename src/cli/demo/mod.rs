@@ -103,7 +103,7 @@ fn show(demo: &Demo, state: &Path) -> io::Result<ExitCode> {
     let load = Load::start(https, NAME, &root).map_err(io::Error::other)?;
     watch(&load, &stopped, demo.within);
     let seen = load.stop();
-    server.quit(|patience| stopped.recv_timeout(patience).is_ok());
+    server.quit(true, |patience| stopped.recv_timeout(patience).is_ok());
     println!("{}", view(&seen));
     println!("stopped; {} requests answered, {} failed", seen.answered, seen.failed);
     Ok(if seen.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -351,7 +351,7 @@ where
     /// Whether the connection may live on, as far as it is known when the head of the answer is written.
     fn may_keep(&self, exchange: &Exchange, limits: &ClientLimits) -> bool {
         exchange.keep_alive
-            && !self.drain.has_begun()
+            && !self.drain.wants(&self.connection)
             && !limits.keepalive_timeout.is_zero()
             && self.connection.requests.get() < limits.keepalive_requests
             && exchange.started.saturating_duration_since(self.connection.accepted) <= limits.keepalive_time

@@ -24,7 +24,7 @@ where
     let Some(terms) = Terms::of(&connection) else { return };
     let (mut until, lingering) = (connection.accepted + terms.header_timeout, terms.lingering);
     loop {
-        if wire.unread.borrow().is_empty() && !wait(&wire, &drain, until).await {
+        if wire.unread.borrow().is_empty() && !wait(&wire, drain.ends(&connection), until).await {
             // Nobody is waiting for an answer.
             return close::leave(&wire, lingering, connection.tls.is_some()).await;
         }
@@ -41,12 +41,15 @@ where
 }
 
 /// Waits for the first bytes of a request; false if there will be none.
-async fn wait<I: AsyncRead + AsyncWrite + Unpin>(wire: &Wire<I>, drain: &Drain, until: Instant) -> bool {
+async fn wait<I>(wire: &Wire<I>, ends: impl Future<Output = ()>, until: Instant) -> bool
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
     let first = async {
         tokio::select! {
             biased;
             read = poll_fn(|cx| wire.poll_first(cx)) => matches!(read, Ok(count) if count > 0),
-            () = drain.begun() => false,
+            () = ends => false,
         }
     };
     timeout_at(until, first).await.unwrap_or(false)

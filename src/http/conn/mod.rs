@@ -40,6 +40,7 @@ where
     let may_be_http2 = bound.servers.http2 || bound.servers.default_server.http2;
     let until = connection.accepted + bound.servers.default_server.head.timeout;
     drop(bound);
+    let _place = drain.enter(&connection);
     // What lives as long as an idle connection of HTTP/1 stands in this future, everything else in a box of its own.
     match &connection.tls {
         Some(tls) if tls.alpn.as_deref() == Some(b"h2") => {
@@ -47,7 +48,7 @@ where
         }
         None if may_be_http2 && !connection.plain_on_tls => {
             let wire = Wire::new(io, BytesMut::new());
-            match Box::pin(begins_with_preface(&wire, until, &drain)).await {
+            match Box::pin(begins_with_preface(&wire, until, drain.ends(&connection))).await {
                 Some(true) => Box::pin(http2::serve(Upgraded(wire), connection, service, drain)).await,
                 Some(false) => http1::serve(wire, connection, service, drain).await,
                 None => {}
@@ -58,7 +59,7 @@ where
 }
 
 /// Whether the first bytes are HTTP/2's; none if there will be no first bytes.
-async fn begins_with_preface<I>(wire: &Wire<I>, until: Instant, drain: &Drain) -> Option<bool>
+async fn begins_with_preface<I>(wire: &Wire<I>, until: Instant, ends: impl Future<Output = ()>) -> Option<bool>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
@@ -66,7 +67,7 @@ where
         tokio::select! {
             biased;
             preface = first_bytes_are_preface(wire) => preface,
-            () = drain.begun() => None,
+            () = ends => None,
         }
     };
     timeout_at(until, begins).await.ok().flatten()

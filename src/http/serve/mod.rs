@@ -111,6 +111,11 @@ impl Worker {
         self.logs.forget_unused();
     }
 
+    /// Binds `connection` to the newest plan, request or not; false if what was negotiated holds no longer.
+    pub fn renew(&self, connection: &Connection) -> bool {
+        choose::standing(self, connection).is_none_or(|standing| !standing.closing)
+    }
+
     /// A number that no other answer of this worker has: boundaries.
     fn next_number(&self) -> u64 {
         self.number.set(self.number.get() + 1);

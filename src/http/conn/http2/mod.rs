@@ -141,7 +141,8 @@ async fn drive<I, S>(
     let streams = Rc::new(Streams::default());
     let mut deadline = Deadline::default();
     let mut leaving = false;
-    let mut draining = pin!(drain.begun());
+    let leaver = connection.clone();
+    let mut draining = pin!(drain.ends(&leaver));
     loop {
         let event = poll_fn(|cx| {
             match http2.poll_accept(cx) {
