@@ -78,6 +78,10 @@ struct Waiting {
     /// What of the file has been taken, and what was put into it. Everything in the file is younger than the memory.
     taken: u64,
     put: u64,
+    /// The disk would not take a piece. It waits here until all before it has gone, and no file is used any more: the
+    /// upstream waits for the client from now on.
+    stranded: Option<Bytes>,
+    no_disk: bool,
     end: Option<Option<BodyError>>,
     trailers: Option<Fields>,
     client: Option<Waker>,
@@ -90,23 +94,39 @@ impl Waiting {
     }
 
     fn has_room(&self, room: &Room) -> bool {
-        if self.in_file() { self.put < room.file } else { self.bytes < room.memory.max(LEAST_MEMORY) }
+        match self.in_file() {
+            _ if self.stranded.is_some() => false,
+            true => self.put < room.file && !self.no_disk,
+            false => self.bytes < room.memory.max(LEAST_MEMORY),
+        }
     }
 
-    fn put(&mut self, piece: Bytes, room: &Room) -> io::Result<()> {
-        if room.file == 0 || (!self.in_file() && self.has_room(room)) {
+    fn put(&mut self, piece: Bytes, room: &Room) {
+        if room.file == 0 || (!self.in_file() && (self.no_disk || self.has_room(room))) {
             self.bytes += piece.len();
             self.memory.push_back(piece);
-            return Ok(());
+            return;
         }
         if !self.in_file() {
             (self.taken, self.put) = (0, 0);
         }
+        if let Err(error) = self.write(&piece, room) {
+            let (directory, why) = (room.directory.display(), crate::net::dial::errno(&error));
+            tracing::error!(
+                level = "crit",
+                "pwrite() in \"{directory}\" failed ({why}); the upstream waits for the client instead"
+            );
+            self.no_disk = true;
+            self.stranded = Some(piece);
+        }
+    }
+
+    fn write(&mut self, piece: &Bytes, room: &Room) -> io::Result<()> {
         if self.file.is_none() {
             self.file = Some(nameless(&room.directory)?);
         }
         if let Some(file) = &self.file {
-            file.write_all_at(&piece, self.put)?;
+            file.write_all_at(piece, self.put)?;
             self.put += piece.len() as u64;
         }
         Ok(())
@@ -117,7 +137,7 @@ impl Waiting {
             self.bytes -= piece.len();
             return Ok(Some(piece));
         }
-        let Some(file) = self.file.as_ref().filter(|_| self.in_file()) else { return Ok(None) };
+        let Some(file) = self.file.as_ref().filter(|_| self.in_file()) else { return Ok(self.stranded.take()) };
         let mut chunk = vec![0; (self.put - self.taken).min(FILE_CHUNK) as usize];
         file.read_exact_at(&mut chunk, self.taken)?;
         self.taken += chunk.len() as u64;
@@ -181,6 +201,8 @@ impl Spool {
             file: None,
             taken: 0,
             put: 0,
+            stranded: None,
+            no_disk: false,
             end: None,
             trailers: None,
             client: None,
@@ -197,11 +219,7 @@ async fn read(mut source: impl Source, room: Room, waiting: Rc<RefCell<Waiting>>
         let piece = std::future::poll_fn(|cx| source.poll_chunk(cx)).await;
         let mut waiting = waiting.borrow_mut();
         match piece {
-            Some(Ok(piece)) => {
-                if let Err(error) = waiting.put(piece, &room) {
-                    waiting.end = Some(Some(error.into()));
-                }
-            }
+            Some(Ok(piece)) => waiting.put(piece, &room),
             Some(Err(error)) => waiting.end = Some(Some(error)),
             None => {
                 waiting.trailers = source.trailers();
@@ -222,7 +240,7 @@ async fn wait_for_room(waiting: &Rc<RefCell<Waiting>>, room: &Room) {
     if waiting.borrow().has_room(room) {
         return;
     }
-    let files = room.file > 0 && !waiting.borrow().in_file();
+    let files = room.file > 0 && !waiting.borrow().in_file() && !waiting.borrow().no_disk;
     let freed = std::future::poll_fn(|cx| waiting.borrow_mut().poll_room(room, cx));
     if files {
         let _ = tokio::time::timeout(PATIENCE, freed).await;
@@ -276,6 +294,56 @@ impl Drop for Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every write to it fails as on a full disk.
+    fn full_disk() -> File {
+        File::options().read(true).write(true).open("/dev/full").unwrap()
+    }
+
+    fn waiting(file: Option<File>) -> Waiting {
+        Waiting {
+            memory: VecDeque::new(),
+            bytes: 0,
+            file,
+            taken: 0,
+            put: 0,
+            stranded: None,
+            no_disk: false,
+            end: None,
+            client: None,
+            reader: None,
+        }
+    }
+
+    #[test]
+    fn a_full_disk_holds_the_upstream_up_and_loses_nothing() {
+        let room = Room { memory: LEAST_MEMORY, file: 1 << 30, directory: std::env::temp_dir() };
+        let piece = |fill: u8| Bytes::from(vec![fill; 64 << 10]);
+        for written in [0, 2] {
+            let mut waiting = waiting((written == 0).then(full_disk));
+            let mut put = 0;
+            while put < 2 + written {
+                assert!(put >= 2 || waiting.has_room(&room));
+                waiting.put(piece(put), &room);
+                put += 1;
+            }
+            let kept = waiting.file.replace(full_disk());
+            waiting.put(piece(put), &room);
+            waiting.file = kept.or(waiting.file.take());
+            assert!(!waiting.has_room(&room) && waiting.no_disk);
+            let mut taken = Vec::new();
+            while let Some(bytes) = waiting.take().unwrap() {
+                taken.extend_from_slice(&bytes);
+            }
+            let all: Vec<u8> = (0..=put).flat_map(|fill| piece(fill).to_vec()).collect();
+            assert!(taken == all, "{} of {} bytes", taken.len(), all.len());
+            // From now on memory alone, and no more of it than there was.
+            assert!(waiting.has_room(&room));
+            waiting.put(piece(7), &room);
+            waiting.put(piece(8), &room);
+            assert!(!waiting.has_room(&room) && !waiting.in_file());
+        }
+    }
 
     #[test]
     fn a_missing_directory_is_made_and_a_forbidden_one_replaced() {
