@@ -8,7 +8,7 @@ SHELL := bash
 # One step of `make test`: says what it is and how long it took.
 step = @printf '\n== %s\n' '$(1)'; from=$$(date +%s); $(2); printf '== %s: %s s\n' '$(1)' $$(( $$(date +%s) - from ))
 
-.PHONY: sim help demo test deps nginx fmt clippy doc deny dockerfile doctest suite fuzz bench
+.PHONY: kills sim help demo test deps nginx fmt clippy doc deny dockerfile doctest suite fuzz bench
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -60,6 +60,11 @@ fuzz:
 bench: nginx
 	cargo bench --bench decide
 	cargo bench --bench compare -- $(BENCH)
+
+# kill -9 at random moments, the full number: KILLS=1000 make kills; SEMPER_SEED=n repeats a run.
+KILLS ?= 200
+kills:
+	SEMPER_KILLS=$(KILLS) cargo test --locked --test storage_faults kills_ -- --nocapture
 
 # Years of virtual time under every fault: SEEDS=100000 make sim; SEED=n repeats one run.
 SEEDS ?= 300

@@ -22,6 +22,10 @@ pub trait Shelf: Send + Sync {
     fn save(&self, record: &Record, content: &[u8]) -> Result<(), ShelfError>;
     /// Takes a record away; none is no error.
     fn remove(&self, record: &Record) -> Result<(), ShelfError>;
+    /// Puts a damaged record where nobody reads it but people.
+    fn set_aside(&self, record: &Record) -> Result<(), ShelfError> {
+        self.remove(record)
+    }
     /// The newest generation that can be read.
     fn bundle(&self, id: &CertId) -> Result<Option<Bundle>, ShelfError>;
     /// Every generation that is kept and can be read, the newest first.

@@ -13,13 +13,13 @@ use super::sources::Sources;
 use super::wishes::WishList;
 use crate::acme::{Around, Ca, Secrets};
 use crate::cert::bundle::Bundle;
-use crate::cert::journal::Shelf;
+use crate::cert::journal::{Shelf, ShelfError};
 use crate::cert::ledger::Ledger;
 use crate::cert::stage::{Event, Policy, Stage};
 use crate::cert::ways::{self, Standing};
 use crate::plan::acme::Issuer;
 use crate::plan::certificate::{CertId, CertSpec};
-use crate::store::{Directory, Memory};
+use crate::store::{Directory, Enduring, Memory};
 use crate::zone::challenges::Challenges;
 
 /// All keepers of this node.
@@ -187,13 +187,22 @@ impl Keepers {
         if let Some(desk) = self.desks.get(path) {
             return desk.clone();
         }
-        match Directory::view(path) {
+        let found = match Directory::view(path) {
+            Err(error @ ShelfError::Format { .. }) => {
+                tracing::error!(
+                    "{error}: nothing in it is touched, and what comes now is kept in a folder of its own there"
+                );
+                Directory::beside(path)
+            }
+            other => other,
+        };
+        match found {
             Ok(directory) => {
-                let desk = Desk::over(Arc::new(directory));
+                let desk = Desk::over(Arc::new(Enduring::new(Arc::new(directory))));
                 self.desks.insert(path.clone(), desk.clone());
                 desk
             }
-            // Of another format, or not ours to read: nothing of it is touched, and the next plan looks again.
+            // Not ours to read: nothing of it is touched, and the next plan looks again.
             Err(error) => {
                 tracing::error!("nothing is kept over a restart: {error}");
                 self.nowhere.clone()

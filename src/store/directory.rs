@@ -34,6 +34,8 @@ use crate::cert::journal::{Record, Shelf, ShelfError};
 use crate::plan::certificate::CertId;
 
 const FORMAT: &[u8] = b"semper state 1\n";
+/// The folder for our state in one of another format.
+const BESIDE: &str = "semper-state-1";
 /// Generations of one certificate that are kept, the one in force included.
 const GENERATIONS: usize = 4;
 
@@ -42,6 +44,8 @@ const GENERATIONS: usize = 4;
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
+    /// A state path of another format, beside whose files ours stand.
+    elder: Option<PathBuf>,
     /// Guards compare-and-replace among threads.
     replacing: Mutex<()>,
     lock: OnceLock<File>,
@@ -59,9 +63,18 @@ impl Directory {
     /// Opens the state path for reading, and for writing as soon as no other process does: until then every write fails
     /// with [`ShelfError::InUse`]. For the short time in which two generations of semper run side by side.
     pub fn view(root: &Path) -> Result<Directory, ShelfError> {
-        let directory = Directory { root: root.to_owned(), replacing: Mutex::new(()), lock: OnceLock::new() };
+        let directory =
+            Directory { root: root.to_owned(), elder: None, replacing: Mutex::new(()), lock: OnceLock::new() };
         directory.check_format()?;
         Ok(directory)
+    }
+
+    /// For a state path of another format, of a later version perhaps: a folder of our own in it, so that a certificate
+    /// that is ordered now is not ordered again at the next start. Nothing else in it is touched; bundles there that can
+    /// be read are still served.
+    pub fn beside(elder: &Path) -> Result<Directory, ShelfError> {
+        let own = Directory::view(&elder.join(BESIDE))?;
+        Ok(Directory { elder: Some(elder.to_owned()), ..own })
     }
 
     /// Whether the format is ours; false if there is none yet.
@@ -191,6 +204,14 @@ impl Shelf for Directory {
         atomic::remove(&path).map_err(|source| failed(&path, source))
     }
 
+    fn set_aside(&self, record: &Record) -> Result<(), ShelfError> {
+        self.writable()?;
+        let path = self.path(record);
+        let mut aside = path.clone().into_os_string();
+        aside.push(".damaged");
+        fs::rename(&path, aside).map_err(|source| failed(&path, source))
+    }
+
     fn bundle(&self, id: &CertId) -> Result<Option<Bundle>, ShelfError> {
         let home = self.home(id);
         let current = home.join("bundle.pem");
@@ -208,7 +229,13 @@ impl Shelf for Directory {
                 Err(error) => tracing::error!("{error}; an older generation is looked for"),
             }
         }
-        Ok(None)
+        // What stands in a state path of another format is read where it can be, and never written.
+        match &self.elder {
+            Some(elder) => {
+                Ok(read_bundle(&elder.join("certs").join(id.as_str()).join("bundle.pem"), id).ok().flatten())
+            }
+            None => Ok(None),
+        }
     }
 
     fn bundles(&self, id: &CertId) -> Result<Vec<Bundle>, ShelfError> {

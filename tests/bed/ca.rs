@@ -18,7 +18,7 @@ pub enum Kind {
 
 /// A root certificate and its key.
 pub struct Ca {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    pub(super) issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// A leaf with its key, as PEM.

@@ -14,9 +14,11 @@ pub mod bind;
 pub mod ca;
 pub mod client;
 pub mod faulty;
+pub mod namespace;
 pub mod origin;
 pub mod pebble;
 pub mod process;
+pub mod revoked;
 pub mod server;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
