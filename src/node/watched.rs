@@ -178,6 +178,7 @@ impl Thread {
                         "certificate \"{shown}\" has changed and is in force until {until}"
                     );
                     warnings.iter().for_each(|warning| tracing::warn!("certificate \"{shown}\": {warning}"));
+                    self.introduce_again(pair);
                 }
                 Loaded::Same if mended => tracing::info!(level = "notice", "certificate \"{shown}\" is well again"),
                 _ => {}
@@ -192,6 +193,15 @@ impl Thread {
                     tracing::error!("certificate \"{shown}\" is held back: {why}; what was served before stays");
                 }
             }
+        }
+    }
+
+    /// If `pair` is what we show to upstreams: sessions that they know from the old one are not resumed.
+    fn introduce_again(&self, pair: &FileCertificate) {
+        let plan = self.terms.load().plan.clone();
+        if upstream_tls(&plan).iter().any(|tls| tls.certificate.as_ref() == Some(pair)) {
+            let faults = self.tls.prepare_upstreams(&plan, true);
+            faults.iter().for_each(|fault| tracing::error!("{fault}; what was trusted before stays"));
         }
     }
 

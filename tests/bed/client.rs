@@ -174,6 +174,17 @@ impl Tls {
         Tls { config: Arc::new(config) }
     }
 
+    /// The same client showing a certificate of its own.
+    pub fn showing(&self, chain: &str, key: &str) -> Tls {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        let own = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, key));
+        let mut config = (*self.config).clone();
+        config.client_auth_cert_resolver = Arc::new(own);
+        Tls { config: Arc::new(config) }
+    }
+
     /// The configuration, for asynchronous clients.
     pub fn config(&self) -> Arc<ClientConfig> {
         self.config.clone()
