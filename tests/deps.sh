@@ -15,8 +15,10 @@ command_of pebble pebble
 command_of named bind9
 command_of nsupdate bind9-dnsutils
 command_of python3 python3
+command_of certbot certbot
 command_of nghttp nghttp2-client
 command_of flock util-linux
+command_of ip iproute2
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 header_of openssl/ssl.h libssl-dev
 header_of pcre2.h libpcre2-dev

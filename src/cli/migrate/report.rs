@@ -95,10 +95,11 @@ impl Report {
         for lineage in &self.renewers.lineages {
             let _ = writeln!(
                 out,
-                "  certbot {}: {} through {}",
+                "  certbot {}: {} through {} ({})",
                 lineage.name,
                 lineage.server.as_deref().unwrap_or("its default CA"),
-                lineage.authenticator.as_deref().unwrap_or("?")
+                lineage.authenticator.as_deref().unwrap_or("?"),
+                lineage.file.display()
             );
             for hook in &lineage.hooks {
                 let _ = writeln!(out, "    {hook}");
