@@ -130,7 +130,7 @@ async fn downloads(target: Target, path: &'static str, bytes: usize, count: Rc<C
         };
         match once.await {
             Ok(all) if all > bytes => count.one(),
-            _ => count.fail(),
+            other => count.fail_with("a download", &other),
         }
     }
 }

@@ -28,6 +28,12 @@ impl Count {
     pub fn fail(&self) {
         self.failed.set(self.failed.get() + 1);
     }
+
+    /// A failure with its reason: a rare one is worth nothing without it.
+    pub fn fail_with(&self, what: &str, why: &dyn std::fmt::Debug) {
+        eprintln!("{what} failed: {why:?}");
+        self.fail();
+    }
 }
 
 /// Where to and how.
@@ -154,7 +160,7 @@ pub async fn handshakes(target: Target, path: &'static str, count: Shared) {
         };
         match once.await {
             Ok(Some(200)) => count.one(),
-            _ => count.fail(),
+            other => count.fail_with("a new connection", &other),
         }
     }
 }
@@ -180,8 +186,8 @@ pub async fn uploads(target: Target, bytes: usize, path: &'static str, count: Sh
             };
             match once.await {
                 Ok(Some(200)) => count.one(),
-                _ => {
-                    count.fail();
+                other => {
+                    count.fail_with("an upload", &other);
                     break;
                 }
             }
@@ -212,8 +218,8 @@ pub async fn http2(target: Target, path: &'static str, streams: usize, count: Sh
             };
             match once.await {
                 Ok(()) => count.one(),
-                Err(_) => {
-                    count.fail();
+                Err(error) => {
+                    count.fail_with("a stream", &error);
                     return;
                 }
             }
