@@ -225,3 +225,36 @@ fn status_tells_what_is_served_and_one_process_serves_too() {
     server.wait_for_line("error.log", "reconfiguring");
     assert_eq!(Tls::blind().get(server.port(1), "a.test", "/").unwrap().text(), "one");
 }
+
+#[test]
+fn a_reload_over_a_bad_certificate_keeps_the_good_one_and_the_command_refuses_as_nginx_does() {
+    let conf = |text: &str| {
+        http(&format!(
+            "server {{ listen 127.0.0.1:%port1% ssl; server_name a.test; ssl_certificate a.pem; ssl_certificate_key a.key; return 200 {text}; }}"
+        ))
+    };
+    let ca = Ca::new("Test root");
+    let issued = ca.issue(&["a.test"]);
+    let site = Site::new(&conf("one"));
+    site.file("a.pem", &issued.chain);
+    site.file("a.key", &issued.key);
+    let server = Semper::serve(&site);
+    let tls = Tls::trusting(&ca.pem());
+    let before = tls.chain(server.port(1), "a.test").unwrap();
+    site.file("a.pem", "no certificate at all");
+
+    let refused = server.ask("reload");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("[emerg]") && said.contains("cannot load certificate"), "{said}");
+    assert!(!server.read("error.log").contains("reconfiguring"));
+
+    server.reload(&conf("two"));
+    wait_for("the new answer", PATIENCE, || {
+        tls.get(server.port(1), "a.test", "/").is_ok_and(|answer| answer.text() == "two")
+    });
+    assert_eq!(tls.chain(server.port(1), "a.test").unwrap(), before, "the last good one stays");
+    server.wait_for_line("error.log", "cannot load certificate");
+    let status = Semper::run(&["status", "--state", server.dir().join("state").to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("a.pem"), "{status:?}");
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bed::ca::Ca;
 use bed::client::{Answer, Tls, exchange, serial};
 use bed::namespace::{inside, run};
+use bed::origin::Origin;
 use bed::pebble::Pebble;
 use bed::process::Process;
 use bed::server::{Nginx, Semper, Server, Site, http, semper_binary};
@@ -245,4 +246,33 @@ fn called_as_nginx_it_takes_debians_places_and_nginxs_commands() {
     });
     run(nginx, &["-s", "quit"]);
     wait_for("its end", PATIENCE, || kill(Pid::from_raw(pid), None).is_err() && !Path::new("/run/nginx.pid").exists());
+}
+
+#[test]
+fn an_upstream_whose_host_is_not_known_yet_costs_its_own_location_alone() {
+    if !inside("an_upstream_whose_host_is_not_known_yet_costs_its_own_location_alone") {
+        return;
+    }
+    let origin = Origin::echo();
+    let site = Site::new(&http(&format!(
+        "upstream group {{ server later.test:{port}; }}
+        server {{ listen 127.0.0.1:%port1%; location / {{ return 200 fine; }}
+            location /direct {{ proxy_pass http://later.test:{port}; }} location /group {{ proxy_pass http://group; }} }}",
+        port = origin.address().port()
+    )));
+    let hosts = site.file("hosts", "127.0.0.1 localhost\n");
+    run("mount", &["--bind", hosts.to_str().unwrap(), "/etc/hosts"]);
+    let dir = site.dir().to_str().unwrap().to_owned();
+    let tested = Semper::run(&["-t", "-p", &dir, "-c", site.conf().to_str().unwrap(), "-e", "stderr"]);
+    let said = String::from_utf8_lossy(&tested.stderr).into_owned();
+    assert!(!tested.status.success() && said.contains("host not found in upstream \"later.test"), "{said}");
+
+    let server = Semper::serve(&site);
+    assert_eq!(server.get(1, "/").text(), "fine");
+    assert_eq!((server.get(1, "/direct").status, server.get(1, "/group").status), (502, 502));
+    assert!(server.complaints().contains("host not found in upstream \"later.test"), "{}", server.complaints());
+    std::fs::write(&hosts, "127.0.0.1 localhost later.test\n").unwrap();
+    wait_for("the host to be found", PATIENCE, || {
+        (server.get(1, "/direct").status, server.get(1, "/group").status) == (200, 200)
+    });
 }

@@ -5,11 +5,14 @@
 
 mod bed;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bed::client::{Tls, serial};
 use bed::namespace::{inside, run};
+use bed::origin::{Origin, Reply};
 use bed::pebble::Pebble;
 use bed::server::{Semper, Server, Site, http};
 use bed::{PATIENCE, free_port, wait_for, wait_some};
@@ -259,7 +262,7 @@ fn fill(path: &Path) {
     let mut size = 1 << 16;
     let mut file = std::fs::File::create(path).unwrap();
     while size > 0 {
-        if std::io::Write::write_all(&mut file, &vec![b'x'; size]).is_err() {
+        if file.write_all(&vec![b'x'; size]).is_err() {
             size /= 2;
         }
     }
@@ -352,4 +355,31 @@ fn a_state_path_that_cannot_be_read_is_said_and_certificates_are_served() {
     std::fs::rename(site.dir().join("aside"), &path).unwrap();
     let (server, _) = timed(&site);
     assert_eq!(epoch(&site), 1, "{}", server.complaints());
+}
+
+/// The answer's pace is the client's, and the upstream's the disk's: neither costs a byte.
+#[test]
+fn an_answer_that_no_longer_fits_the_disk_arrives_whole() {
+    if !inside("an_answer_that_no_longer_fits_the_disk_arrives_whole") {
+        return;
+    }
+    const LENGTH: usize = 48 << 20;
+    let origin = Origin::start(|_| Reply::ok((0..LENGTH).map(|at| (at / 4096) as u8).collect::<Vec<_>>()));
+    let site = Site::new(&http(&format!(
+        "proxy_buffers 4 8k; server {{ listen 127.0.0.1:%port1%; location / {{ proxy_pass http://{}; }} }}",
+        origin.address()
+    )));
+    let folder = site.dir().join("proxy");
+    std::fs::create_dir(&folder).unwrap();
+    run("mount", &["-t", "tmpfs", "-o", "size=2m,mode=777", "tmpfs", folder.to_str().unwrap()]);
+    let server = Semper::serve(&site);
+    let mut client = TcpStream::connect(("127.0.0.1", server.port(1))).unwrap();
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    server.wait_for_line("error.log", "No space left on device");
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    let head = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(all.len() - head, LENGTH, "{}", server.complaints());
+    assert!(all[head..].iter().enumerate().all(|(at, byte)| *byte == (at / 4096) as u8), "out of order");
 }

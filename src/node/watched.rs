@@ -199,7 +199,7 @@ impl Thread {
     /// If `pair` is what we show to upstreams: sessions that they know from the old one are not resumed.
     fn introduce_again(&self, pair: &FileCertificate) {
         let plan = self.terms.load().plan.clone();
-        if upstream_tls(&plan).iter().any(|tls| tls.certificate.as_ref() == Some(pair)) {
+        if upstream_tls(&plan).iter().any(|tls| tls.certificate.as_deref() == Some(pair)) {
             let faults = self.tls.prepare_upstreams(&plan, true);
             faults.iter().for_each(|fault| tracing::error!("{fault}; what was trusted before stays"));
         }

@@ -310,6 +310,7 @@ mod tests {
             stranded: None,
             no_disk: false,
             end: None,
+            trailers: None,
             client: None,
             reader: None,
         }
