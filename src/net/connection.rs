@@ -8,6 +8,7 @@ use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::Waker;
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Connection {
     pub descriptor: Descriptor,
     /// It should end: what was negotiated holds no longer.
     leaving: Cell<bool>,
+    /// Who waits for it, and would want to know.
+    waiter: RefCell<Option<Waker>>,
 }
 
 /// The part of a plan to which a connection is bound. Replaced when a request finds a newer plan that leaves the
@@ -84,7 +87,7 @@ impl Connection {
     pub fn new(id: u64, ends: Ends, tls: Option<TlsFacts>, bound: Bound, accepted: tokio::time::Instant) -> Connection {
         let Ends { remote, local, proxied } = ends;
         let bound = RefCell::new(Some(bound));
-        let (requests, leaving) = (Cell::new(0), Cell::new(false));
+        let (requests, leaving, waiter) = (Cell::new(0), Cell::new(false), RefCell::default());
         let descriptor = Descriptor::default();
         Connection {
             id,
@@ -116,9 +119,25 @@ impl Connection {
         *self.bound.borrow_mut() = Some(bound);
     }
 
-    /// It shall end after its present request.
+    /// It shall end after its present request, or now if it is idle.
     pub fn leave(&self) {
         self.leaving.set(true);
+        self.wake();
+    }
+
+    /// Something has changed for whoever waits for its next request.
+    pub fn wake(&self) {
+        if let Some(waiter) = self.waiter.take() {
+            waiter.wake();
+        }
+    }
+
+    /// Whom [`Connection::wake`] wakes.
+    pub fn woken_by(&self, waiter: &Waker) {
+        let mut known = self.waiter.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waiter)) {
+            *known = Some(waiter.clone());
+        }
     }
 
     /// Whether it shall end.

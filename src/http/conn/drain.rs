@@ -3,9 +3,12 @@
 
 use crate::net::connection::Connection;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 /// How long a connection without a first request may still send it: it may be on its way already.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);
@@ -14,7 +17,6 @@ const FIRST_REQUEST: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Drain {
     begun: Cell<bool>,
-    call: Notify,
     present: RefCell<Present>,
 }
 
@@ -51,21 +53,16 @@ impl Drain {
     /// Begins. Idle connections close now, the others say `Connection: close` or GOAWAY and finish.
     pub fn begin(&self) {
         self.begun.set(true);
-        self.call.notify_waiters();
+        self.present.borrow().places.iter().flatten().for_each(|connection| connection.wake());
     }
 
     /// After a reload: `renewed` binds a connection to the new plan. One for which it cannot ends: now if it is idle, else
     /// after its request. So no old plan is kept only because nobody asks anything.
     pub fn renew(&self, renewed: impl Fn(&Connection) -> bool) {
-        let mut some_leave = false;
         for connection in self.present.borrow().places.iter().flatten() {
             if !renewed(connection) {
                 connection.leave();
-                some_leave = true;
             }
-        }
-        if some_leave {
-            self.call.notify_waiters();
         }
     }
 
@@ -87,14 +84,31 @@ impl Drain {
 
     /// Done when `connection` should end though it is idle. One that has just come gets time for its first request: it
     /// was let in, so it is answered.
-    pub(super) async fn ends(&self, connection: &Connection) {
-        // No other task of this thread can run between the check and the first poll.
-        while !self.wants(connection) {
-            self.call.notified().await;
+    pub(super) fn ends<'a>(&'a self, connection: &'a Connection) -> Ends<'a> {
+        Ends { drain: self, connection, grace: None }
+    }
+}
+
+/// See [`Drain::ends`]. Small, because every idle connection holds one.
+pub(super) struct Ends<'a> {
+    drain: &'a Drain,
+    connection: &'a Connection,
+    /// Time for the first request, where the end has come before it.
+    grace: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Ends<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.drain.wants(self.connection) {
+            self.connection.woken_by(cx.waker());
+            return Poll::Pending;
         }
-        if connection.requests.get() == 0 {
-            // In a box: hardly any idle connection needs room for it.
-            Box::pin(tokio::time::sleep(FIRST_REQUEST)).await;
+        if self.connection.requests.get() > 0 {
+            return Poll::Ready(());
         }
+        let grace = self.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(FIRST_REQUEST)));
+        grace.as_mut().poll(cx)
     }
 }
