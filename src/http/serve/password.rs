@@ -8,6 +8,8 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
+use std::sync::OnceLock;
+use tokio::sync::Semaphore;
 use yescrypt::{PasswordVerifier, Yescrypt};
 use zeroize::Zeroizing;
 
@@ -18,7 +20,21 @@ pub async fn verify(password: &[u8], hash: &[u8]) -> Option<bool> {
     }
     let password = Zeroizing::new(password.to_vec());
     let hash = std::str::from_utf8(hash).ok()?.to_owned();
-    tokio::task::spawn_blocking(move || by_rounds(&password, &hash)).await.ok().flatten()
+    // Whoever waits and goes away leaves the queue; what has begun keeps its place until it is done.
+    let place = room().acquire().await.ok()?;
+    let work = move || {
+        let found = by_rounds(&password, &hash);
+        drop(place);
+        found
+    };
+    tokio::task::spawn_blocking(work).await.ok().flatten()
+}
+
+/// Room for slow forms, for the whole process: each may take 16 MiB and a core for as long as its maker liked, so strangers
+/// who try passwords in parallel wait for one another.
+fn room() -> &'static Semaphore {
+    static ROOM: OnceLock<Semaphore> = OnceLock::new();
+    ROOM.get_or_init(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)))
 }
 
 /// Forms that cost one digest. The outer `None`: another form.
@@ -136,6 +152,18 @@ fn encode(state: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn slow_forms_wait_for_one_another_and_quick_ones_do_not() {
+        let hash = bcrypt::hash_with_salt("secret", 4, *b"0123456789abcdef").unwrap().to_string();
+        let places = std::thread::available_parallelism().map_or(1, usize::from);
+        let all = room().acquire_many(u32::try_from(places).unwrap()).await.unwrap();
+        let mut slow = Box::pin(verify(b"secret", hash.as_bytes()));
+        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(slow.as_mut().poll(cx).is_pending())).await);
+        assert_eq!(verify(b"secret", b"{PLAIN}secret").await, Some(true));
+        drop(all);
+        assert_eq!(slow.await, Some(true));
+    }
 
     #[tokio::test]
     async fn every_form_takes_its_password_and_no_other() {
