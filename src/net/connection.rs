@@ -101,6 +101,7 @@ impl Connection {
             requests,
             descriptor,
             leaving,
+            waiter,
         }
     }
 
