@@ -116,6 +116,10 @@ impl Shelf for Enduring {
         self.settle(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(())
     }
+
+    fn disown(&self, id: &CertId, epoch: u64) -> Result<(), ShelfError> {
+        self.disk.disown(id, epoch)
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +163,9 @@ mod tests {
         }
         fn replace(&self, bundle: &Bundle, expected: Option<u64>) -> Result<(), ShelfError> {
             self.refuses(&self.full).and_then(|()| self.memory.replace(bundle, expected))
+        }
+        fn disown(&self, id: &CertId, epoch: u64) -> Result<(), ShelfError> {
+            self.memory.disown(id, epoch)
         }
     }
 
