@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::cert::ari::RenewalInfo;
 use crate::cert::bundle::{Bundle, PrivateKey};
+use crate::cert::caa::Asker;
 use crate::cert::failure::Failure;
 use crate::cert::journal::Shelf;
 use crate::cert::stage::{Attempt, Effect, Event};
@@ -150,6 +151,14 @@ impl Ca {
             }),
             // Not for an authority to do.
             Effect::Look(_) | Effect::Tell(_) => Outcome::Done,
+        }
+    }
+
+    /// As whom CAA will judge this authority and us; `None` where CAA does not count.
+    pub async fn asker(&self) -> Option<Asker> {
+        match self {
+            Ca::Acme(ca) => Some(ca.asker().await),
+            Ca::Internal(_) => None,
         }
     }
 

@@ -17,6 +17,7 @@ use super::verdict::{account_unknown, blames_replaces, failure, of_fault};
 use super::{Around, Doomed, Reason, keys};
 use crate::cert::ari::RenewalInfo;
 use crate::cert::bundle::{Bundle, PrivateKey};
+use crate::cert::caa::Asker;
 use crate::cert::failure::Failure;
 use crate::cert::journal::{self, Record, Shelf, ShelfError};
 use crate::cert::stage::Attempt;
@@ -32,6 +33,8 @@ mod drive;
 const AT_ONCE: usize = 8;
 /// For everything that is only tidying up.
 const TIDY: Duration = Duration::from_secs(60);
+/// A directory that does not come in this time is done without.
+const KNOWN: Duration = Duration::from_secs(5);
 /// An order is worth coming back to for this long.
 const WORTH: Duration = Duration::from_secs(3600);
 
@@ -298,6 +301,17 @@ impl AcmeCa {
     /// The authority's wish about a certificate; `None` if it has none or does not answer.
     pub async fn renewal_info(&self, ari_id: &str) -> Option<RenewalInfo> {
         super::renewal::ask(&self.transport, ari_id, self.around.clock.now()).await
+    }
+
+    /// As whom CAA will judge this authority and us, as far as it is known without asking for anything to be made.
+    pub async fn asker(&self) -> Asker {
+        let directory = tokio::time::timeout(KNOWN, self.transport.directory()).await;
+        let identities = directory.ok().and_then(Result::ok).map(|directory| directory.meta.caa_identities);
+        let name = Record::Account(self.name.clone());
+        let kept = self.shelved(move |shelf| shelf.load(&name)).await.ok().flatten();
+        let account = kept.and_then(|text| journal::Account::read(&text));
+        let account = account.filter(|account| account.authority == *self.server.directory).map(|account| account.url);
+        Asker { identities: identities.unwrap_or_default(), account, ..Asker::default() }
     }
 
     /// Our account, over a client of its own.

@@ -52,6 +52,14 @@ pub enum Failure {
         /// What stands in the way.
         detail: String,
     },
+    /// The authority was not asked, because a look at the names from here says that it would refuse. Nothing was spent.
+    #[error("not asked for now: {detail}")]
+    Hindered {
+        /// The names it is about.
+        names: Vec<Identifier>,
+        /// What stands in the way.
+        detail: String,
+    },
     /// The authority does not offer this kind of challenge for these names. No validation was spent.
     #[error("the authority offers no {} for {}", .kind.as_str(), list(.names))]
     NotOffered {
@@ -125,6 +133,7 @@ impl Failure {
             | Failure::Local { .. } => Next::OtherIssuer,
             Failure::Invalid { .. }
             | Failure::Unprepared { .. }
+            | Failure::Hindered { .. }
             | Failure::NotOffered { .. }
             | Failure::Refused { .. }
             | Failure::Deadline => Next::OtherWay,
@@ -134,7 +143,14 @@ impl Failure {
 
     /// Whether the order under way must be given up, its authorizations deactivated and its record removed.
     pub fn ends_the_order(&self) -> bool {
-        !matches!(self, Failure::Busy | Failure::Local { .. } | Failure::Unreachable { .. } | Failure::Limited { .. })
+        !matches!(
+            self,
+            Failure::Busy
+                | Failure::Local { .. }
+                | Failure::Hindered { .. }
+                | Failure::Unreachable { .. }
+                | Failure::Limited { .. }
+        )
     }
 }
 

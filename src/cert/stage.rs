@@ -327,7 +327,9 @@ impl Stage {
     /// Whether it waits after a failure, and not only for a moment.
     fn is_stuck(&self, scene: &Scene<'_>) -> bool {
         let tried = self.trouble().history.last().map_or(UnixTime(i64::MIN), |past| past.at);
-        let rested = scene.now >= tried + scene.policy.minute;
+        // Where the authority was not asked, nothing has to rest.
+        let spent = !matches!(self.trouble().last, Some(Failure::Hindered { .. } | Failure::Unprepared { .. }));
+        let rested = !spent || scene.now >= tried + scene.policy.minute;
         !matches!(self, Stage::Ordering { .. }) && self.trouble().failures > 0 && rested
     }
 

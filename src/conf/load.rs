@@ -186,7 +186,8 @@ fn read(reader: &mut Reader<'_>) -> Result<Plan, Complaint> {
     super::directives::acme_limits::check(&issuers, rescue.as_ref())?;
     let issuers = issuers.into();
     let (http, certificates) = built.map_or_else(Default::default, |built| (Some(built.http), built.certificates));
-    Ok(Plan { process, http, issuers, certificates: certificates.into(), rescue })
+    let checks = std::mem::take(&mut reader.shared.checks);
+    Ok(Plan { process, http, issuers, certificates: certificates.into(), checks, rescue })
 }
 
 fn notes(reader: &Reader<'_>) -> Vec<Note> {

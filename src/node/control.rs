@@ -218,6 +218,7 @@ impl Desk {
         };
         self.unresolved = unresolved(&plan);
         self.keepers.stand(standing(&plan));
+        self.keepers.look_by(&plan.checks);
         self.keepers.adopt(&plan.issuers, &plan.certificates);
         self.recall_wishes(&plan);
         let path = admin::path(&plan.process.state_path);

@@ -9,14 +9,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::books::Books;
+use super::lookout::{Lookout, wakes};
 use crate::acme::{Ca, Outcome};
 use crate::cert::bundle::Bundle;
 use crate::cert::failure::Failure;
 use crate::cert::gate::{self, Source};
 use crate::cert::journal::{Record, Shelf, ShelfError, StageRecord};
+use crate::cert::reach;
 use crate::cert::stage::{Effect, Event, Held, Policy, Stage};
 use crate::clock::{Clock, Dice, UnixTime};
+use crate::plan::acme::ChallengeKind;
 use crate::plan::certificate::{CertId, CertSpec};
+use crate::words::Identifier;
 
 /// The longest sleep: the civil clock may be set, and then the moment to wake has moved.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
@@ -108,9 +112,18 @@ pub struct Keeper {
     unstored: Option<(Box<Bundle>, UnixTime)>,
     /// Nothing is begun by itself while it is set; what runs is brought to its end.
     paused: Arc<AtomicBool>,
+    lookout: Option<Arc<Lookout>>,
+    /// Looks, while this waits after a failure, whether what stood in the way is gone.
+    watching: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
+    /// The same, looking at names before an authority is asked for them.
+    pub fn looking(mut self, lookout: Arc<Lookout>) -> Keeper {
+        self.lookout = Some(lookout);
+        self
+    }
+
     /// A keeper that goes on where the journal stands; `held` is what the shelf holds.
     pub fn new(rules: Rules, tools: Tools, desk: Desk, held: Option<&Bundle>) -> (Keeper, Handle) {
         let Desk { shelf, books, report } = desk;
@@ -130,7 +143,7 @@ impl Keeper {
         // The first word of all.
         let wanted = &rules.spec.identifiers;
         let _ = reports.send(Word::Event(Event::Started(held.map(|bundle| Held::for_names(bundle, wanted)))));
-        let (order, unstored) = (None, None);
+        let (order, unstored, lookout, watching) = (None, None, None, None);
         let keeper = Keeper {
             rules,
             tools,
@@ -145,6 +158,8 @@ impl Keeper {
             one_at_a_time,
             unstored,
             paused,
+            lookout,
+            watching,
         };
         (keeper, handle)
     }
@@ -217,6 +232,7 @@ impl Keeper {
         for effect in effects {
             self.perform(effect, asked.clone());
         }
+        self.watch();
     }
 
     /// The issuer of the order under way.
@@ -234,8 +250,7 @@ impl Keeper {
             Effect::AbandonOrder => (asked, None),
             Effect::AskRenewalInfo { .. } => (None, None),
             Effect::Tell(notice) => return tracing::warn!("{}: {notice}", self.rules.spec.id),
-            // Nobody looks from outside yet.
-            Effect::Look(_) => return,
+            Effect::Look(names) => return self.look(names.clone()),
         };
         let issuers = &self.rules.issuers;
         let ca = issuers.iter().find(|(name, _)| issuer.as_ref().is_none_or(|wanted| wanted == name));
@@ -247,7 +262,18 @@ impl Keeper {
         }
         let (ca, spec, reports) = (ca.clone(), self.ordered(&effect), self.reports.downgrade());
         let turns = (!matches!(effect, Effect::AskRenewalInfo { .. })).then(|| self.one_at_a_time.clone());
+        let lookout = self.lookout.clone().filter(|_| reach::heeds(self.stage.trouble().failures));
         let task = tokio::spawn(async move {
+            if let (Effect::PlaceOrder(attempt), Some(lookout)) = (&effect, lookout)
+                && let Some(found) = lookout.hindrance(&ca, &spec.identifiers, attempt.way.challenge).await
+            {
+                let (sights, why) = found;
+                if let Some(reports) = reports.upgrade() {
+                    let _ = reports.send(Word::Event(Event::Looked(sights)));
+                    let _ = reports.send(Word::Event(Event::Failed(attempt.number, why)));
+                }
+                return;
+            }
             let _one_at_a_time = match &turns {
                 Some(turns) => Some(turns.lock().await),
                 None => None,
@@ -264,6 +290,42 @@ impl Keeper {
         if number.is_some() {
             self.order = Some(task);
         }
+    }
+
+    /// Looks where names lead. Names that go by DNS-01 may lead anywhere.
+    fn look(&self, names: Vec<Identifier>) {
+        let by_dns = self.rules.policy.ways.iter().any(|way| way.challenge == Some(ChallengeKind::Dns01));
+        let (Some(lookout), reports) = (self.lookout.clone().filter(|_| !by_dns), self.reports.downgrade()) else {
+            return;
+        };
+        tokio::spawn(async move {
+            let sights = lookout.sights(&names).await;
+            if let Some(reports) = reports.upgrade() {
+                let _ = reports.send(Word::Event(Event::Looked(sights)));
+            }
+        });
+    }
+
+    /// While this waits after a failure that has a cause outside, watches for its end.
+    fn watch(&mut self) {
+        let kind = self.lookout.as_ref().and_then(|_| wakes(&self.stage, &self.rules.policy));
+        let Some((kind, in_the_way)) = kind else {
+            return self.watching.take().into_iter().for_each(|task| task.abort());
+        };
+        if self.watching.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (Some(lookout), Some((_, ca))) = (self.lookout.clone(), self.rules.issuers.first().cloned()) else {
+            return;
+        };
+        let (spec, unit, reports) = (self.rules.spec.clone(), self.rules.policy.minute, self.reports.downgrade());
+        self.watching = Some(tokio::spawn(async move {
+            lookout.cleared(&ca, &spec.identifiers, kind, unit, in_the_way).await;
+            if let Some(reports) = reports.upgrade() {
+                tracing::info!(level = "notice", "{}: what stood in the way is gone; it is tried again", spec.id);
+                let _ = reports.send(Word::Event(Event::Cleared));
+            }
+        }));
     }
 
     /// What is ordered: the specification, without the names that the attempt leaves out.
@@ -369,8 +431,8 @@ fn concerns_others(before: &Stage, after: &Stage) -> bool {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        if let Some(order) = self.order.take() {
-            order.abort();
+        for task in [self.order.take(), self.watching.take()].into_iter().flatten() {
+            task.abort();
         }
     }
 }

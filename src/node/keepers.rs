@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::derived::Member;
 use super::keeper::{Desk, Handle, Installed, Keeper, Rules, Tools, Word};
+use super::lookout::Lookout;
 use super::sources::Sources;
 use super::wishes::WishList;
 use crate::acme::{Around, Ca, Secrets};
@@ -19,7 +20,8 @@ use crate::cert::stage::{Event, Policy, Stage};
 use crate::cert::ways::{self, Standing};
 use crate::plan::acme::Issuer;
 use crate::plan::certificate::{CertId, CertSpec};
-use crate::store::{Directory, Enduring, Memory};
+use crate::plan::checks::Checks;
+use crate::store::{Directory, Memory};
 use crate::zone::challenges::Challenges;
 
 /// All keepers of this node.
@@ -43,6 +45,7 @@ pub struct Keepers {
     pub(super) sources: Option<Arc<Sources>>,
     report: mpsc::UnboundedSender<CertId>,
     pub(super) changes: mpsc::UnboundedReceiver<CertId>,
+    lookout: Arc<Lookout>,
 }
 
 impl Keepers {
@@ -66,12 +69,18 @@ impl Keepers {
             sources: None,
             report,
             changes,
+            lookout: Arc::default(),
         }
     }
 
     /// Says what stands on this node, so that ways that cannot work are not tried. Holds for the next plan.
     pub fn stand(&mut self, standing: Standing) {
         self.standing = standing;
+    }
+
+    /// Says by which terms names are looked at before an authority is asked.
+    pub fn look_by(&self, checks: &Checks) {
+        self.lookout.adopt(checks, &self.challenges, &self.tools.clock);
     }
 
     /// Keeps exactly the certificates of a plan: starts the new ones, tells the old ones their new rules, stops the rest.
@@ -169,7 +178,7 @@ impl Keepers {
         let held = self.held(&spec, &desk.shelf);
         let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), desk, held.as_ref());
         handle.pause(self.wishes(issuer).paused(&spec.id).is_some());
-        handle.attach(tokio::spawn(keeper.run()));
+        handle.attach(tokio::spawn(keeper.looking(self.lookout.clone()).run()));
         self.kept.insert(spec.id.clone(), (spec.clone(), handle));
         held.map(|bundle| Installed { spec, bundle: Arc::new(bundle) })
     }

@@ -19,6 +19,7 @@ pub mod keeper;
 pub mod keepers;
 pub mod layout;
 pub mod load;
+pub mod lookout;
 pub mod master;
 pub mod named;
 pub mod orders;

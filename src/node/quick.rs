@@ -100,7 +100,7 @@ impl Quick {
             http: Some(http),
             issuers: Box::new([self.issuer()]),
             certificates: certificates.into(),
-            rescue: None,
+            ..Plan::default()
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod acme;
 pub mod certificate;
+pub mod checks;
 pub mod client;
 pub mod dns;
 pub mod files;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub certificates: Box<[certificate::CertSpec]>,
     /// `rescue`: who takes over certificates of files that nobody renews.
     pub rescue: Option<rescue::Rescue>,
+    /// What is checked before a validation is spent.
+    pub checks: checks::Checks,
 }
 
 /// The `http` block.

@@ -3,3 +3,4 @@
 mod events;
 pub mod files;
 mod links;
+pub mod preflight;

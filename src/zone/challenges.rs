@@ -122,6 +122,11 @@ impl Challenges {
         self.standing.rcu(|old| Standing { thumbprint: thumbprint.map(Into::into), names: old.names.clone() });
     }
 
+    /// The thumbprint of the account that answers for tokens that are not in the table.
+    pub fn thumbprint(&self) -> Option<Box<str>> {
+        self.standing.load().thumbprint.clone()
+    }
+
     /// The answer to a request, if it is an HTTP-01 question that is ours to answer.
     ///
     /// `host` is the name without port. In [`Phase::BeforeLocation`] a token in the table is answered for any host, and

@@ -75,6 +75,18 @@ impl Bind {
         self.process.output()
     }
 
+    /// Sends a command of nsupdate for `zone`.
+    pub fn update(&self, zone: &str, command: &str) {
+        let input = format!("server 127.0.0.1 {}\nzone {zone}\n{command}\nsend\n", self.port);
+        let mut child = Command::new("nsupdate")
+            .args(["-y", &format!("hmac-sha256:semper:{SECRET}")])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "{input}");
+    }
+
     /// A file with the key `semper` as `tsig-keygen` would write it.
     pub fn key_file(&self) -> PathBuf {
         let path = self.folder.path().join("semper.key");

@@ -249,6 +249,7 @@ pub fn resolver(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Co
 /// When a provider is unknown, or an issuer that shall go by DNS has none.
 pub fn settle(reader: &mut Reader<'_>) -> Result<(), Complaint> {
     let draft = std::mem::take(&mut reader.shared.dns);
+    reader.shared.checks.resolver.clone_from(&draft.resolver);
     for wanted in &draft.wanted {
         let issuer = reader.shared.issuers.iter_mut().find(|issuer| *issuer.name == *wanted.issuer);
         let Some(Authority::Acme(server)) = issuer.map(|issuer| &mut issuer.authority) else {

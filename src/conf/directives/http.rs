@@ -13,7 +13,7 @@ use crate::words::Place;
 
 use super::location::Builder;
 use super::server::{self, ServerDraft};
-use super::{Chain, Said, Spot, acme, acme_dns, listen, log, map, proxy_pass, settings, ssl, upstream};
+use super::{Chain, Said, Spot, acme, acme_dns, checks, listen, log, map, proxy_pass, settings, ssl, upstream};
 
 /// The `http` block as it was read.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ impl Scope for HttpDraft {
             "log_format" => log::format(reader, directive),
             "acme_issuer" => acme::issuer(reader, directive),
             "acme_dns_provider" => acme_dns::provider(reader, directive),
+            "public_address" => checks::public_address(reader, directive),
+            "skip_checks" => checks::skip(reader, directive),
             "acme_resolver" => acme_dns::resolver(reader, directive),
             "rescue" => super::acme_limits::rescue(reader, directive),
             "acme_shared_zone" => Ok(()),

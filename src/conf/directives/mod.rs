@@ -5,6 +5,7 @@ pub mod access;
 pub mod acme;
 pub mod acme_dns;
 pub mod acme_limits;
+pub mod checks;
 pub mod cipher;
 pub mod client;
 pub mod error_page;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub issuers: Vec<crate::plan::acme::Issuer>,
     /// `rescue`.
     pub rescue: Option<crate::plan::rescue::Rescue>,
+    /// `public_address` and `skip_checks`.
+    pub checks: crate::plan::checks::Checks,
     /// `acme_dns_provider`s and `acme_resolver`.
     pub dns: acme_dns::Draft,
     /// Issuers without a `state_path` of their own, by index.

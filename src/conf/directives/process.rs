@@ -12,7 +12,7 @@ use crate::plan::log::{ErrorLog, Level as Severity, LogTarget};
 use crate::plan::process::{ChallengeListen, EnvironmentVariable, Process, User};
 
 use super::http::{self, HttpDraft};
-use super::{acme, acme_dns, log, stream};
+use super::{acme, acme_dns, checks, log, stream};
 
 /// The main context as it was read.
 #[derive(Debug, Default)]
@@ -69,6 +69,8 @@ impl Scope for MainDraft {
             }
             "acme_issuer" => acme::issuer(reader, directive),
             "acme_dns_provider" => acme_dns::provider(reader, directive),
+            "public_address" => checks::public_address(reader, directive),
+            "skip_checks" => checks::skip(reader, directive),
             "acme_resolver" => acme_dns::resolver(reader, directive),
             "rescue" => super::acme_limits::rescue(reader, directive),
             "acme_shared_zone" => Ok(()),
