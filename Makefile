@@ -59,6 +59,7 @@ fuzz:
 # BENCH="--rounds 3 --seconds 2 --only h1-tls,h2" narrows it.
 bench: nginx
 	cargo bench --bench decide
+	cargo bench --bench keepers
 	cargo bench --bench compare -- $(BENCH)
 
 # kill -9 at random moments, the full number: KILLS=1000 make kills; SEMPER_SEED=n repeats a run.

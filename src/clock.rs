@@ -60,6 +60,17 @@ impl fmt::Display for UnixTime {
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> UnixTime;
+
+    /// An authority has dated an answer just now: a witness, for clocks that hear witnesses.
+    fn heard(&self, _date: UnixTime) {}
+
+    /// An authority has given us a certificate in force from `not_before`: a witness too.
+    fn accepted(&self, _not_before: UnixTime) {}
+
+    /// The witnesses disagree: nothing is ordered for names that still have a valid certificate.
+    fn in_doubt(&self) -> bool {
+        false
+    }
 }
 
 /// A source of uniform draws. Real in `node`, seeded in tests.

@@ -162,6 +162,13 @@ impl Ca {
         }
     }
 
+    /// Hears the authority's clock, which it puts on every answer. The built-in one has none of its own.
+    pub async fn hear_the_time(&self) {
+        if let Ca::Acme(ca) = self {
+            ca.hear_the_time().await;
+        }
+    }
+
     /// Forgets the order of a certificate, because its bundle is stored.
     pub async fn forget(&self, id: &CertId) {
         if let Ca::Acme(ca) = self {

@@ -51,6 +51,13 @@ pub struct AcmeCa {
 }
 
 impl AcmeCa {
+    /// Asks for something small, only to hear the authority's clock.
+    pub async fn hear_the_time(&self) {
+        if let Err(fault) = self.transport.hear_the_time().await {
+            tracing::info!("the time of {} cannot be heard: {fault}", self.name);
+        }
+    }
+
     /// Nothing is read or asked yet.
     pub fn new(name: &str, server: AcmeServer, around: Around) -> AcmeCa {
         let transport = Arc::new(Transport::new(&server, around.clock.clone()));

@@ -125,8 +125,20 @@ impl Transport {
         }
         match redirection(&response) {
             Some(to) => Err(Fault::Redirected { origin: origin(&uri), to }),
-            None => Ok(response),
+            None => {
+                if let Some(date) = date(response.headers()) {
+                    self.clock.heard(date);
+                }
+                Ok(response)
+            }
         }
+    }
+
+    /// Asks for the directory, whatever is kept, to hear the authority's clock.
+    pub async fn hear_the_time(&self) -> Result<(), Fault> {
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = self.directory_url.parse().map_err(|_| Fault::Url { url: self.directory_url.clone() })?;
+        self.send(request).await.map(drop)
     }
 
     /// The directory: from the network if the one we have is old, else the one we have.
@@ -274,6 +286,13 @@ fn target(from: &Uri, to: &str) -> Option<Uri> {
 
 fn origin(uri: &Uri) -> String {
     format!("{}://{}", uri.scheme_str().unwrap_or(""), uri.authority().map_or("", |a| a.as_str()))
+}
+
+/// Date (RFC 9110 6.6.1).
+fn date(headers: &HeaderMap) -> Option<UnixTime> {
+    let text = headers.get(header::DATE)?.to_str().ok()?;
+    let date = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(UnixTime::default() + date)
 }
 
 /// Retry-After (RFC 9110 10.2.3): seconds, or a date.

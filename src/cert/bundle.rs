@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use super::inspect::Leaf;
+use super::key_file::{self, BadKey};
 use super::pem;
 use crate::clock::UnixTime;
 use crate::plan::certificate::CertId;
@@ -64,13 +65,15 @@ impl Bundle {
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(chain_pem).collect::<Result<_, _>>().map_err(|_| BadBundle::Chain)?;
         let leaf = chain.first().ok_or(BadBundle::Chain)?;
-        let leaf = Leaf::read(leaf).map_err(|_| BadBundle::Chain)?;
+        let (leaf, public) = Leaf::read_with_key(leaf).map_err(|_| BadBundle::Chain)?;
         if chain.iter().skip(1).any(|link| Leaf::read(link).is_err()) {
             return Err(BadBundle::Chain);
         }
-        if key.public_key()? != leaf.key_fingerprint {
-            return Err(BadBundle::Mismatch);
-        }
+        // Compared without loading the key: thousands are read in one start.
+        key_file::belongs(&key.0, &public).map_err(|bad| match bad {
+            BadKey::Mismatch => BadBundle::Mismatch,
+            _ => BadBundle::Key,
+        })?;
         let Origin { id, epoch, issuer, authority, obtained_at } = of;
         Ok(Bundle { id, epoch, issuer, authority, obtained_at, chain, key, leaf })
     }

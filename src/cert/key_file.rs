@@ -75,8 +75,11 @@ fn pkcs8(inner: &[u8], public: &[u8], kind: &[u8]) -> Result<Zeroizing<Vec<u8>>,
     Ok(der::wrap(der::SEQUENCE, &[&[INTEGER, 1, 0], algorithm.2, &wrapped]))
 }
 
-/// Whether a PKCS #8 key is the private half of `public`.
-fn belongs(pkcs8: &[u8], public: &[u8]) -> Result<(), BadKey> {
+/// Whether a PKCS #8 key is the private half of `public`, a SubjectPublicKeyInfo.
+///
+/// # Errors
+/// [`BadKey::Mismatch`], or [`BadKey::None`] for what cannot be read.
+pub(super) fn belongs(pkcs8: &[u8], public: &[u8]) -> Result<(), BadKey> {
     let mut spki = Reader(public).sequence().ok_or(BadKey::Mismatch)?;
     let (_, algorithm, _) = spki.any().ok_or(BadKey::Mismatch)?;
     let bits = spki.take(BIT_STRING).and_then(|b| b.get(1..)).ok_or(BadKey::Mismatch)?;

@@ -4,6 +4,7 @@
 use super::connection::{Connection, Endpoint};
 use super::handshake::{self, Arrival, Ended};
 use super::listen::shown;
+use super::own;
 use super::stream::{ClientStream, Socket};
 use super::terms::Terms;
 use crate::plan::listener::{AddressServers, ListenAddress};
@@ -70,9 +71,10 @@ impl Worker {
         self.open.get()
     }
 
-    fn admit(self: &Rc<Worker>) -> Option<Held> {
-        if self.starved.replace(false) {
-            tracing::info!(level = "notice", "connections are accepted again");
+    /// A place for a connection; one of our own takes none and counts for nothing.
+    fn admit(self: &Rc<Worker>, own: bool) -> Option<Held> {
+        if own {
+            return Some(Held(None));
         }
         self.counts.accepted.fetch_add(1, Ordering::Relaxed);
         if self.open.get() >= self.limit.get() {
@@ -81,17 +83,19 @@ impl Worker {
         self.counts.handled.fetch_add(1, Ordering::Relaxed);
         self.counts.open.fetch_add(1, Ordering::Relaxed);
         self.open.set(self.open.get() + 1);
-        Some(Held(self.clone()))
+        Some(Held(Some(self.clone())))
     }
 }
 
 /// The place of one connection; given back when dropped, also by a panic.
-struct Held(Rc<Worker>);
+struct Held(Option<Rc<Worker>>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.counts.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(worker) = &self.0 {
+            worker.open.set(worker.open.get() - 1);
+            worker.counts.open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -199,6 +203,11 @@ pub async fn run<S, F>(
                 continue;
             }
         };
+        let own = matches!(remote, Endpoint::Tcp(remote) if own::is_ours(remote));
+        let Some(held) = worker.admit(own) else {
+            tracing::error!("{} worker_connections are not enough", worker.limit.get());
+            continue;
+        };
         // Looked up each time: what is kept here would keep a plan in memory that nobody uses any more.
         let Err(came) = door.let_in(came, &terms.load()) else { continue };
         // A reload has taken the listener away; we are about to hear of it.
@@ -298,6 +307,8 @@ where
     }
     let address = arrival.listener.clone();
     match handshake::prepare(arrival).await {
+        // A look of our own has seen the certificate, which was all it wanted.
+        _ if held.0.is_none() => {}
         Ok((stream, connection)) => {
             let connection = Rc::new(connection);
             if let Socket::Tcp(socket) = stream.socket() {
@@ -313,7 +324,9 @@ where
             };
             let server = shown(&address);
             if matches!(ended, Ended::Tls(_) | Ended::Refused) {
-                held.0.counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+                if let Some(worker) = &held.0 {
+                    worker.counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+                }
             }
             match ended {
                 Ended::Proxy(_) => tracing::error!("{ended}, client: {client}, server: {server}"),

@@ -13,6 +13,7 @@ pub mod listen;
 pub mod log;
 pub mod offers;
 pub mod opener;
+pub mod own;
 pub mod pool;
 pub mod proxy_protocol;
 pub mod reresolve;

@@ -4,25 +4,29 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc as blocking};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use crate::cert::stage::Stage;
 use crate::cert::ways::Standing;
-use crate::clock::{Clock, Dice, UnixTime};
+use crate::clock::{Clock as _, Dice, UnixTime};
 use crate::conf::world::World as _;
 use crate::net::accept::Counts;
+use crate::net::terms::Terms;
 use crate::plan::Plan;
 use crate::plan::certificate::{CertId, CertSpec};
 use crate::plan::listener::ListenAddress;
 use crate::plan::tls::CertificateSource;
 use crate::plan::upstream::Upstream;
 use crate::tls::build::Tls;
+use crate::zone::beats::Beats;
 use crate::zone::challenges::Challenges;
+use crate::zone::concerns::Concerns;
 use crate::zone::stats::Stats;
 use crate::zone::upstreams::Upstreams;
 
@@ -30,9 +34,12 @@ use super::admin::{self, Caller, Question};
 use super::borrowed::Borrowed;
 use super::keeper::Tools;
 use super::keepers::Keepers;
+use super::overdue::tell;
 use super::rescue::Rescuer;
+use super::served::{Served, Truths};
 use super::sources::Sources;
 use super::status::{Certificate, Next, Shown, Status};
+use super::time::JudgedClock;
 use super::wishes::WishList;
 use super::world::RealWorld;
 
@@ -40,14 +47,22 @@ mod asked;
 
 pub use asked::serves;
 
+/// The time is judged in this interval.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// Hosts that were not found are looked up again in this interval.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the control thread works with.
 #[derive(Clone)]
 pub struct Around {
-    /// The civil clock.
-    pub clock: Arc<dyn Clock>,
+    /// The clock by which certificates are kept.
+    pub clock: Arc<JudgedClock>,
+    /// What needs eyes.
+    pub concerns: Arc<Concerns>,
+    /// What keepers note.
+    pub beats: Arc<Beats>,
+    /// The plan in force and its handshake settings.
+    pub terms: Arc<ArcSwap<Terms>>,
     /// Dice.
     pub dice: Arc<dyn Dice>,
     /// Certificates.
@@ -148,6 +163,7 @@ pub(super) struct Desk {
     doomed: Vec<Arc<WishList>>,
     /// Revocations that are under way, by certificate and generation.
     errands: HashMap<(CertId, u64), tokio::task::JoinHandle<()>>,
+    served: Arc<Mutex<Served>>,
 }
 
 impl Desk {
@@ -155,7 +171,12 @@ impl Desk {
         let sources = Arc::new(Sources::new(around.tls.certificates().clone(), around.clock.clone()));
         let shown = sources.clone();
         let publish = move |installed| shown.offer(installed);
-        let tools = Tools { clock: around.clock.clone(), dice: around.dice.clone(), publish: Arc::new(publish) };
+        let tools = Tools {
+            clock: around.clock.clone(),
+            dice: around.dice.clone(),
+            publish: Arc::new(publish),
+            beats: around.beats.clone(),
+        };
         let mut keepers = Keepers::new(tools, around.challenges.clone(), Arc::new(around.files.clone()));
         keepers.arrange_with(sources.clone());
         let roots: Arc<[_]> = webpki_roots::TLS_SERVER_ROOTS.into();
@@ -176,6 +197,7 @@ impl Desk {
             unresolved: Vec::new(),
             doomed: Vec::new(),
             errands: HashMap::new(),
+            served: Arc::default(),
         }
     }
 
@@ -184,6 +206,10 @@ impl Desk {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut minute = tokio::time::interval(Duration::from_secs(60));
         let mut day = tokio::time::interval(Duration::from_secs(86_400));
+        let mut clock = tokio::time::interval(LOOK_AT_CLOCK);
+        let Around { tls, terms, concerns, clock: time, .. } = self.around.clone();
+        let truths = Truths::new(tls.certificates().clone(), terms, time, concerns, self.served.clone());
+        tokio::spawn(truths.run());
         loop {
             tokio::select! {
                 _ = again.tick(), if !self.unresolved.is_empty() => self.resolve_again(),
@@ -194,6 +220,7 @@ impl Desk {
                 _ = minute.tick() => self.rescue(),
                 _ = day.tick() => self.keepers.tidy(),
                 id = self.keepers.changed() => self.keepers.heed(&id),
+                _ = clock.tick() => self.look_at_clock(),
                 said = inbox.recv() => match said {
                     Some(said) => self.hear(said),
                     None => return,
@@ -208,6 +235,16 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Judges the time, says what is in doubt, and asks authorities where that would help.
+    fn look_at_clock(&self) {
+        let time = self.around.clock.clone();
+        tell(&self.around.concerns.report("time", time.concern().into_iter().collect()));
+        if time.judge().ask {
+            self.keepers.hear_the_time();
+        }
+        tokio::task::spawn_blocking(move || time.remember());
     }
 
     fn hear(&mut self, said: Said) {
@@ -229,6 +266,7 @@ impl Desk {
         self.rescue();
         // Whoever waits no longer need not know.
         let _ = done.send(());
+        super::heap::give_back();
     }
 
     /// Takes over certificates of files that nobody renews.
@@ -293,6 +331,8 @@ impl Desk {
             listeners: listeners.iter().map(|listener| crate::net::listen::shown(&listener.address)).collect(),
             certificates,
             faults: self.faults.clone(),
+            concerns: self.around.concerns.all(),
+            served: self.served.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 

@@ -111,7 +111,7 @@ impl Keepers {
         }
         for (issuer, derived) in wanted {
             let held = self.kept.contains_key(&derived.id).then_some(None);
-            let installed = held.unwrap_or_else(|| self.keep(&issuer, &all, &derived));
+            let installed = held.unwrap_or_else(|| self.keep_stored(&issuer, &all, &derived));
             installed.into_iter().for_each(|installed| (self.tools.publish)(vec![installed]));
         }
         let mut bundles = self.desk(own).shelf.bundles(id).unwrap_or_default();
@@ -191,7 +191,7 @@ impl Keepers {
         let Some(issuer) = all.iter().find(|issuer| issuer.name == spec.issuer) else { return false };
         self.rescued.insert(spec.id.clone());
         if !self.kept.contains_key(&spec.id)
-            && let Some(installed) = self.keep(issuer, &all, spec)
+            && let Some(installed) = self.keep_stored(issuer, &all, spec)
         {
             (self.tools.publish)(vec![installed]);
         }

@@ -21,9 +21,12 @@ use crate::clock::{Clock, Dice, UnixTime};
 use crate::plan::acme::ChallengeKind;
 use crate::plan::certificate::{CertId, CertSpec};
 use crate::words::Identifier;
+use crate::zone::beats::Beats;
 
 /// The longest sleep: the civil clock may be set, and then the moment to wake has moved.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+/// While the time is in doubt, it is looked at again after this time.
+const FROZEN: Duration = Duration::from_secs(30);
 /// A bundle that could not be stored is tried again after this time.
 const STORE_AGAIN: Duration = Duration::from_secs(30);
 
@@ -49,6 +52,8 @@ pub struct Tools {
     pub dice: Arc<dyn Dice>,
     /// Where generations are announced.
     pub publish: Publish,
+    /// Where loops note that they turn.
+    pub beats: Arc<Beats>,
 }
 
 /// The rules of one certificate and who can be asked; a reload may change them.
@@ -168,9 +173,14 @@ impl Keeper {
     pub async fn run(mut self) {
         loop {
             let now = self.tools.clock.now();
+            self.tools.beats.turned(&self.rules.spec.id, self.stage.trouble().attempts);
+            let frozen = self.frozen(now);
             let rests = self.paused.load(Ordering::Relaxed) && !matches!(self.stage, Stage::Ordering { .. });
             let wake = if rests { now + LONGEST_SLEEP } else { self.stage.wakes_at() };
             let mut wake = wake.min(now + LONGEST_SLEEP);
+            if frozen {
+                wake = wake.max(now + FROZEN);
+            }
             if let Some((_, again)) = &self.unstored {
                 wake = wake.min(*again);
             }
@@ -180,6 +190,7 @@ impl Keeper {
             };
             match word {
                 Word::Event(Event::Tick) if rests => {}
+                Word::Event(Event::Tick) if frozen && self.frozen(self.tools.clock.now()) => {}
                 Word::Event(event) => self.step(event).await,
                 Word::Issued(attempt, ordered, bundle) => self.issued(attempt, &ordered, bundle).await,
                 Word::Rules(rules) => {
@@ -194,6 +205,13 @@ impl Keeper {
             }
             self.store_again().await;
         }
+    }
+
+    /// The time is in doubt, and the certificate in force: whether it is due nobody knows. Where the authority is this
+    /// very process, its time is ours, and a certificate too many costs nothing.
+    fn frozen(&self, now: UnixTime) -> bool {
+        let Stage::Serving { held, .. } = &self.stage else { return false };
+        held.authority != "internal" && held.not_after > now && self.tools.clock.in_doubt()
     }
 
     /// One step: decided first, written second, done third. A crash in between repeats, and forgets nothing.
@@ -349,6 +367,9 @@ impl Keeper {
         }
         for warning in &verdict.warnings {
             tracing::warn!("{}: {warning}", spec.id);
+        }
+        if bundle.authority != "internal" {
+            self.tools.clock.accepted(bundle.leaf.not_before);
         }
         let bundle = self.store(bundle).await;
         tracing::info!(

@@ -24,6 +24,11 @@ use crate::plan::checks::Checks;
 use crate::store::{Directory, Memory};
 use crate::zone::challenges::Challenges;
 
+/// So many bundles are read, and published, at once.
+const AT_ONCE: usize = 1024;
+/// So many bundles are read before another thread is worth its start.
+const FEW: usize = 100;
+
 /// All keepers of this node.
 pub struct Keepers {
     pub(super) tools: Tools,
@@ -91,20 +96,47 @@ impl Keepers {
         let behind: HashSet<&CertId> = self.derived.values().flatten().map(|member| &member.id).collect();
         let stays = |id: &CertId| self.planned.contains(id) || behind.contains(id) || self.rescued.contains(id);
         self.kept.retain(|id, _| stays(id));
+        let kept = &self.kept;
+        self.tools.beats.retain(|id| kept.contains_key(id));
         self.challenges.manage(specs.iter().flat_map(|spec| &spec.identifiers));
-        let mut held = Vec::new();
-        for spec in specs {
-            let Some(issuer) = issuers.iter().find(|issuer| issuer.name == spec.issuer) else {
-                tracing::error!("{}: there is no issuer {:?}", spec.id, spec.issuer);
-                continue;
-            };
-            held.extend(self.keep(issuer, issuers, spec));
-        }
-        if !held.is_empty() {
-            (self.tools.publish)(held);
+        for some in specs.chunks(AT_ONCE) {
+            let mut held = Vec::new();
+            for (spec, found) in some.iter().zip(self.read(some, issuers)) {
+                let Some(issuer) = issuers.iter().find(|issuer| issuer.name == spec.issuer) else {
+                    tracing::error!("{}: there is no issuer {:?}", spec.id, spec.issuer);
+                    continue;
+                };
+                held.extend(self.keep(issuer, issuers, spec, found));
+            }
+            if !held.is_empty() {
+                (self.tools.publish)(held);
+            }
         }
         self.derive_all();
         self.tidy();
+    }
+
+    /// What is held of those that are not kept yet, read on all cores: a start waits for it.
+    fn read(&mut self, specs: &[CertSpec], issuers: &[Issuer]) -> Vec<Option<Bundle>> {
+        let mut wanted = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let issuer = issuers.iter().find(|issuer| issuer.name == spec.issuer);
+            let issuer = issuer.filter(|_| !self.kept.contains_key(&spec.id));
+            wanted.push((spec, issuer.map(|issuer| self.desk(issuer).shelf)));
+        }
+        let read = |some: &[(&CertSpec, Option<Arc<dyn Shelf>>)]| -> Vec<Option<Bundle>> {
+            some.iter().map(|(spec, shelf)| held(spec, shelf.as_ref()?)).collect()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(wanted.len() / FEW + 1);
+        if threads == 1 {
+            return read(&wanted);
+        }
+        std::thread::scope(|scope| {
+            let shares = wanted.chunks(wanted.len().div_ceil(threads));
+            let each: Vec<_> = shares.map(|share| scope.spawn(|| read(share))).collect();
+            // A panic while one is read must not pass for nothing held.
+            each.into_iter().flat_map(|one| one.join().unwrap_or_else(|why| std::panic::resume_unwind(why))).collect()
+        })
     }
 
     /// Renews a certificate now; false if none of that identity is kept.
@@ -155,13 +187,34 @@ impl Keepers {
         self.kept.values().map(|(spec, handle)| (spec.clone(), handle.stage())).collect()
     }
 
+    /// Hears the clocks of all authorities, in tasks of their own.
+    pub fn hear_the_time(&self) {
+        for (_, ca) in self.issuers.values() {
+            let ca = ca.clone();
+            tokio::spawn(async move { ca.hear_the_time().await });
+        }
+    }
+
     /// The issuer of that name, if a certificate uses it.
     pub fn issuer(&self, name: &str) -> Option<Arc<Ca>> {
         self.issuers.get(name).map(|(_, ca)| ca.clone())
     }
 
+    /// The same as [`Keepers::keep`] for one alone: what is held of it is read here.
+    pub(super) fn keep_stored(&mut self, issuer: &Issuer, all: &[Issuer], spec: &CertSpec) -> Option<Installed> {
+        let known = self.kept.contains_key(&spec.id);
+        let found = if known { None } else { held(spec, &self.desk(issuer).shelf) };
+        self.keep(issuer, all, spec, found)
+    }
+
     /// Starts or instructs one keeper; what a new one finds held is returned.
-    pub(super) fn keep(&mut self, issuer: &Issuer, all: &[Issuer], spec: &CertSpec) -> Option<Installed> {
+    pub(super) fn keep(
+        &mut self,
+        issuer: &Issuer,
+        all: &[Issuer],
+        spec: &CertSpec,
+        held: Option<Bundle>,
+    ) -> Option<Installed> {
         let desk = self.desk(issuer).reporting(&self.report);
         let spec = Arc::new(spec.clone());
         let fallbacks = issuer.fallback.iter().filter_map(|name| all.iter().find(|other| other.name == *name));
@@ -175,20 +228,11 @@ impl Keepers {
             handle.tell(Word::Rules(Box::new(rules)));
             return None;
         }
-        let held = self.held(&spec, &desk.shelf);
         let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), desk, held.as_ref());
         handle.pause(self.wishes(issuer).paused(&spec.id).is_some());
         handle.attach(tokio::spawn(keeper.looking(self.lookout.clone()).run()));
         self.kept.insert(spec.id.clone(), (spec.clone(), handle));
         held.map(|bundle| Installed { spec, bundle: Arc::new(bundle) })
-    }
-
-    /// What is held of a certificate. A shelf that cannot be read holds nothing, and says so.
-    fn held(&self, spec: &CertSpec, shelf: &Arc<dyn Shelf>) -> Option<Bundle> {
-        shelf.bundle(&spec.id).unwrap_or_else(|error| {
-            tracing::error!("{}: what is held cannot be read: {error}", spec.id);
-            None
-        })
     }
 
     pub(super) fn desk(&mut self, issuer: &Issuer) -> Desk {
@@ -236,6 +280,14 @@ impl Keepers {
         self.issuers.insert(issuer.name.clone(), (issuer.clone(), ca.clone()));
         ca
     }
+}
+
+/// What is held of a certificate. A shelf that cannot be read holds nothing, and says so.
+fn held(spec: &CertSpec, shelf: &Arc<dyn Shelf>) -> Option<Bundle> {
+    shelf.bundle(&spec.id).unwrap_or_else(|error| {
+        tracing::error!("{}: what is held cannot be read: {error}", spec.id);
+        None
+    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,9 @@ use crate::tls::build::Tls;
 use crate::tls::certificates::Certificates;
 use crate::tls::load::{self, Loaded};
 use crate::tls::upstream::upstream_tls;
+use crate::zone::beats::Beats;
 use crate::zone::challenges::Challenges;
+use crate::zone::concerns::Concerns;
 use crate::zone::stats::Stats;
 use crate::zone::upstreams::Upstreams;
 
@@ -32,7 +34,9 @@ use super::borrowed::Borrowed;
 use super::clock::{RealClock, RealDice};
 use super::control::{self, Control};
 use super::errorlog::{ErrorLogs, errno};
+use super::overdue::{self, Overdue};
 use super::sockets;
+use super::time::{self, JudgedClock};
 use super::watched::Watched;
 use super::worker::{Command, Share, Worker};
 
@@ -78,6 +82,7 @@ pub struct Server {
     control: Control,
     terms: Arc<ArcSwap<Terms>>,
     watched: Watched,
+    _overdue: Overdue,
     workers: Vec<Worker>,
     leaving: Vec<Worker>,
     sockets: Sockets,
@@ -121,8 +126,15 @@ impl Server {
             hostname: Bytes::from(hostname),
             number: 0,
         };
+        let bare = Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) };
+        let terms = Arc::new(ArcSwap::from_pointee(bare));
+        let time = JudgedClock::new(parts.clock.clone(), time::uptime, Some(&plan.process.state_path));
+        let (time, concerns, beats) = (Arc::new(time), Arc::new(Concerns::default()), Arc::new(Beats::default()));
         let around = control::Around {
-            clock: parts.clock.clone(),
+            clock: time.clone(),
+            concerns: concerns.clone(),
+            beats: beats.clone(),
+            terms: terms.clone(),
             dice: parts.dice.clone(),
             tls: tls.clone(),
             challenges: parts.challenges.clone(),
@@ -133,8 +145,14 @@ impl Server {
         };
         let reader = Arc::new(around.files.clone());
         let control = Control::start(around).map_err(|error| refused("starting the control thread", &error))?;
-        let bare = Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) };
-        let terms = Arc::new(ArcSwap::from_pointee(bare));
+        let looks = overdue::Looks {
+            certificates: tls.certificates().clone(),
+            terms: terms.clone(),
+            beats,
+            concerns,
+            clock: time,
+        };
+        let overdue = Overdue::start(looks).map_err(|error| refused("starting the overdue clock", &error))?;
         let watched = Watched::start(tls.clone(), terms.clone(), parts.clock.clone(), reader);
         let watched = watched.map_err(|error| refused("starting the file watcher", &error))?;
         watched.adopt(&plan);
@@ -153,6 +171,7 @@ impl Server {
             control,
             terms,
             watched,
+            _overdue: overdue,
             workers: Vec::new(),
             leaving: Vec::new(),
             sockets,

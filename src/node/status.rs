@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cert::concern::Concern;
 use crate::clock::UnixTime;
+
+use super::served::Served;
 
 /// The state of a running semper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,12 @@ pub struct Status {
     pub certificates: Vec<Certificate>,
     /// What of the configuration cannot be used at present, in nginx's words.
     pub faults: Vec<String>,
+    /// What needs eyes, the worst first.
+    #[serde(default)]
+    pub concerns: Vec<Concern>,
+    /// What clients get, as far as it can be seen from here.
+    #[serde(default)]
+    pub served: Served,
 }
 
 /// One certificate.
@@ -79,6 +88,22 @@ pub enum Next {
 }
 
 impl Status {
+    fn served_text(&self, out: &mut String) {
+        use std::fmt::Write as _;
+        let served = &self.served;
+        if served.looks == 0 {
+            return;
+        }
+        let _ = writeln!(
+            out,
+            "served truth: {} right, {} not reachable from here, {} elsewhere, {} wrong",
+            served.right,
+            served.unreachable.len(),
+            served.elsewhere.len(),
+            served.wrong.len()
+        );
+    }
+
     /// For people: one line for each thing, the worst first.
     pub fn text(&self) -> String {
         use std::fmt::Write as _;
@@ -98,6 +123,10 @@ impl Status {
         for fault in &self.faults {
             let _ = writeln!(out, "FAULT {fault}");
         }
+        for concern in &self.concerns {
+            let _ = writeln!(out, "CONCERN {concern} (for {})", span(concern.since, self.now));
+        }
+        self.served_text(&mut out);
         let mut certificates: Vec<&Certificate> = self.certificates.iter().collect();
         certificates.sort_by_key(|certificate| certificate.shown.as_ref().map(|shown| shown.not_after));
         for certificate in certificates {
@@ -172,6 +201,8 @@ mod tests {
             listeners: vec![],
             certificates: vec![one("later", Some(shown(9999))), one("none", None), one("gone", Some(shown(50)))],
             faults: vec![],
+            concerns: vec![],
+            served: Served::default(),
         };
         let text = status.text();
         let at = |name: &str| text.find(&format!("\n{name}: ")).unwrap();

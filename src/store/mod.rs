@@ -3,7 +3,7 @@
 //! [`Enduring`] goes on where the directory cannot.
 
 pub mod archive;
-mod atomic;
+pub mod atomic;
 pub mod directory;
 pub mod enduring;
 pub mod memory;

@@ -1,6 +1,7 @@
-//! What changed behind our back? The file watcher and (later) probes. Reports, never decides.
+//! What changed behind our back? The file watcher, and probes of what is served. Reports, never decides.
 
 mod events;
 pub mod files;
 mod links;
 pub mod preflight;
+pub mod probe;

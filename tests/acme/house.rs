@@ -130,7 +130,8 @@ impl House {
         let seen = installed.clone();
         let publish = move |new: Vec<Installed>| seen.lock().unwrap().extend(new.into_iter().map(|new| new.bundle));
         let clock = Arc::new(RealClock);
-        let tools = Tools { clock: clock.clone(), dice: Arc::new(RealDice), publish: Arc::new(publish) };
+        let tools =
+            Tools { clock: clock.clone(), dice: Arc::new(RealDice), publish: Arc::new(publish), beats: Arc::default() };
         gate.challenges.manage(&spec.identifiers);
         let around =
             Around { shelf: shelf.clone(), challenges: gate.challenges.clone(), secrets: Arc::new(OwnSecrets), clock };

@@ -298,6 +298,11 @@ pub struct Bed {
 }
 
 impl Bed {
+    /// Connections that were counted so far.
+    pub fn accepted(&self) -> u64 {
+        self.counts.accepted.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
     /// Accepts for `servers`, the first of which is the default; `held` are installed.
     pub fn new(servers: Vec<Server>, held: &[&Issued]) -> Bed {
         Bed::with(servers, held, false)

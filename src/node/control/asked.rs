@@ -9,7 +9,7 @@ use crate::cert::ledger::{Urgency, Wish as Limited};
 use crate::cert::rehearse::{Moment, Scenario, rehearse, span};
 use crate::cert::stage::{Event, Stage};
 use crate::cert::trouble::Past;
-use crate::clock::UnixTime;
+use crate::clock::{Clock as _, UnixTime};
 use crate::node::admin::{Caller, Progress, Question, Rehearsed};
 use crate::node::dry_run::{self, Wish};
 use crate::node::explain::{Explained, Kept, Timeline, second};

@@ -1,0 +1,110 @@
+//! Who concerns that nobody renews? A thread of its own that looks at what is shown, by `cert::overdue`; it shares nothing
+//! with the loops that it watches but the counters that they leave behind. Also: how concerns are said in the log.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::cert::concern::Severity;
+use crate::cert::overdue::{Facts, Kept, OverdueClock};
+use crate::clock::Clock;
+use crate::net::terms::Terms;
+use crate::plan::Plan;
+use crate::plan::tls::CertificateSource;
+use crate::tls::certificates::Certificates;
+use crate::zone::beats::Beats;
+use crate::zone::concerns::{Changes, Concerns};
+
+/// Between two looks; by the monotonic clock, whatever the civil one does.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The overdue clock; it stops when dropped.
+#[derive(Debug)]
+pub struct Overdue {
+    _stop: Sender<()>,
+}
+
+/// What it looks at.
+#[derive(Clone)]
+pub struct Looks {
+    /// What is shown.
+    pub certificates: Arc<Certificates>,
+    /// What is wanted.
+    pub terms: Arc<ArcSwap<Terms>>,
+    /// What the keepers count.
+    pub beats: Arc<Beats>,
+    /// Where it says what it sees.
+    pub concerns: Arc<Concerns>,
+    /// The civil clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Overdue {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(looks: Looks) -> std::io::Result<Overdue> {
+        let (stop, stopped) = channel::<()>();
+        let begun = Instant::now();
+        let run = move || {
+            let mut clock = OverdueClock::default();
+            while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+                look(&looks, &mut clock, begun);
+            }
+        };
+        std::thread::Builder::new().name("overdue".to_owned()).spawn(run)?;
+        Ok(Overdue { _stop: stop })
+    }
+}
+
+fn look(looks: &Looks, clock: &mut OverdueClock, begun: Instant) {
+    let now = looks.clock.now();
+    let facts = facts(looks, &looks.terms.load().plan, begun);
+    tell(&looks.concerns.report("overdue", clock.look(&facts, now)));
+}
+
+/// Every certificate of the plan, once.
+fn facts(looks: &Looks, plan: &Plan, begun: Instant) -> Vec<Facts> {
+    let shown = |source: &CertificateSource| {
+        let held = looks.certificates.held(source)?;
+        Some((held.not_before, held.not_after))
+    };
+    let mut all = Vec::with_capacity(plan.certificates.len());
+    for spec in &plan.certificates {
+        let beat = looks.beats.of(&spec.id);
+        let kept = Kept {
+            attempts: beat.map_or(0, |beat| beat.attempts),
+            turned: beat.map_or(begun, |beat| beat.at).elapsed(),
+        };
+        let subject = format!("certificate {}", spec.id);
+        all.push(Facts { subject, shown: shown(&CertificateSource::Acme(spec.id.clone())), kept: Some(kept) });
+    }
+    let mut seen = HashSet::new();
+    let servers = plan.http.iter().flat_map(|http| &http.servers).filter_map(|server| server.tls.as_ref());
+    for source in servers.flat_map(|tls| &tls.certificates) {
+        if let CertificateSource::File(files) = source
+            && seen.insert(files)
+        {
+            let subject = format!("certificate \"{}\"", files.certificate.display());
+            all.push(Facts { subject, shown: shown(source), kept: None });
+        }
+    }
+    all
+}
+
+/// Says in the log what is new, worse or over.
+pub fn tell(changes: &Changes) {
+    for concern in &changes.raised {
+        match concern.severity {
+            Severity::Error => tracing::error!("{concern}"),
+            Severity::Warning => tracing::warn!("{concern}"),
+        }
+    }
+    for concern in &changes.cleared {
+        tracing::info!(level = "notice", "over: {concern}");
+    }
+}

@@ -1,0 +1,320 @@
+//! Is what clients get what we hold? Looks at our own listeners and at the public addresses of every name, one after the
+//! other, slowly; `cert::served` judges. In a task of the control runtime: it may be late, and holds up nobody.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::cert::concern::{Concern, Severity, Topic};
+use crate::cert::inspect::Leaf;
+use crate::cert::served::{self, Seen, Truth, Whose};
+use crate::clock::Clock;
+use crate::conf::world::World as _;
+use crate::net::terms::Terms;
+use crate::plan::Plan;
+use crate::plan::listener::{AddressServers, ListenAddress, Listener};
+use crate::plan::server::Server;
+use crate::tls::certificates::Certificates;
+use crate::watch::probe::{self, Look, Unseen};
+use crate::words::{DomainName, Fingerprint};
+use crate::zone::concerns::Concerns;
+
+use super::overdue::tell;
+use super::world::RealWorld;
+
+/// For one look; nobody waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The first look after a start or a new plan: when all has settled.
+const SETTLE: Duration = Duration::from_secs(20);
+/// Where clients of the internet come.
+const HTTPS: u16 = 443;
+/// So many generations that are no longer held are remembered, to tell an old one of ours from somebody else's.
+const EARLIER: usize = 50_000;
+
+/// What the looks have shown so far: the words of `semper status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Served {
+    /// Looks since the server process began.
+    pub looks: u64,
+    /// Places where the last look saw what is held.
+    pub right: usize,
+    /// Places that cannot be reached from here, and why.
+    pub unreachable: Vec<String>,
+    /// Places where someone else terminates.
+    pub elsewhere: Vec<String>,
+    /// Places where one of ours serves the wrong thing.
+    pub wrong: Vec<String>,
+}
+
+/// No list of places in a status is longer.
+const LONGEST_LIST: usize = 100;
+
+/// The loop's hands and memory.
+pub struct Truths {
+    certificates: Arc<Certificates>,
+    terms: Arc<ArcSwap<Terms>>,
+    clock: Arc<dyn Clock>,
+    concerns: Arc<Concerns>,
+    shown: Arc<Mutex<Served>>,
+    /// What is not right, by name and address.
+    last: HashMap<(String, SocketAddr), Truth>,
+    /// What is: nearly everything, so hashed.
+    right: HashSet<u64>,
+    /// Addresses that have shown a certificate of ours.
+    ours: HashSet<SocketAddr>,
+    earlier: HashSet<Fingerprint>,
+    order: VecDeque<Fingerprint>,
+    looks: u64,
+    epoch: u64,
+    hasher: RandomState,
+}
+
+/// One place to look at.
+#[derive(Clone, Debug)]
+struct Place {
+    name: String,
+    server: Arc<Server>,
+    /// A listener of ours; `None`: wherever the name leads.
+    own: Option<(SocketAddr, bool)>,
+}
+
+impl Truths {
+    /// Nothing was looked at yet; `shown` is kept up to date for the status.
+    pub fn new(
+        certificates: Arc<Certificates>,
+        terms: Arc<ArcSwap<Terms>>,
+        clock: Arc<dyn Clock>,
+        concerns: Arc<Concerns>,
+        shown: Arc<Mutex<Served>>,
+    ) -> Truths {
+        Truths {
+            certificates,
+            terms,
+            clock,
+            concerns,
+            shown,
+            last: HashMap::new(),
+            right: HashSet::new(),
+            ours: HashSet::new(),
+            earlier: HashSet::new(),
+            order: VecDeque::new(),
+            looks: 0,
+            epoch: 0,
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Looks for ever.
+    pub async fn run(mut self) {
+        loop {
+            tokio::time::sleep(SETTLE).await;
+            let (epoch, places) = {
+                let now = self.terms.load();
+                (now.epoch, places(&now.plan))
+            };
+            let pace = served::pace(places.len());
+            let names: HashSet<&str> = places.iter().map(|place| &place.name[..]).collect();
+            self.last.retain(|(name, _), _| names.contains(&name[..]));
+            if self.epoch != epoch {
+                // Names may have gone: what is right is counted anew.
+                (self.epoch, self.right) = (epoch, HashSet::new());
+            }
+            for place in &places {
+                self.place(place).await;
+                if self.terms.load().epoch != epoch {
+                    break;
+                }
+                tokio::time::sleep(pace).await;
+            }
+            self.publish();
+            if places.is_empty() {
+                tokio::time::sleep(served::ROUND).await;
+            }
+        }
+    }
+
+    async fn place(&mut self, place: &Place) {
+        let looks: Vec<(Look, Whose)> = match place.own {
+            Some((address, proxy_protocol)) => vec![(self.toward(place, address, proxy_protocol, true), Whose::Own)],
+            None => {
+                let name = place.name.clone();
+                let resolve = move || RealWorld { judge_certificates: false }.resolve(&name).unwrap_or_default();
+                let found = tokio::task::spawn_blocking(resolve).await.unwrap_or_default();
+                let found = found.into_iter().filter(|ip| !ip.is_loopback()).map(|ip| SocketAddr::new(ip, HTTPS));
+                let whose = |address| Whose::Public { ours: self.ours.contains(&address) };
+                found.map(|address| (self.toward(place, address, false, false), whose(address))).collect()
+            }
+        };
+        for (look, whose) in looks {
+            let before = self.expected(&place.server);
+            if before.is_empty() {
+                // There is nothing but the placeholder, which is told of elsewhere.
+                continue;
+            }
+            let found = probe::look(&look).await;
+            self.judge(place, &look, whose, found, before);
+        }
+    }
+
+    fn toward(&self, place: &Place, address: SocketAddr, proxy_protocol: bool, own: bool) -> Look {
+        Look { address, name: place.name.clone(), proxy_protocol, own, timeout: PATIENCE }
+    }
+
+    /// What this server holds now.
+    fn expected(&self, server: &Server) -> Vec<Fingerprint> {
+        let sources = server.tls.iter().flat_map(|tls| &tls.certificates);
+        sources.filter_map(|source| Some(self.certificates.held(source)?.fingerprint)).collect()
+    }
+
+    fn judge(
+        &mut self,
+        place: &Place,
+        look: &Look,
+        whose: Whose,
+        found: Result<Vec<u8>, Unseen>,
+        mut expected: Vec<Fingerprint>,
+    ) {
+        // A swap in the middle of a look: either is right.
+        expected.extend(self.expected(&place.server));
+        expected.iter().for_each(|fingerprint| self.remember(*fingerprint));
+        let seen = match found {
+            Ok(leaf) => match Leaf::read(&leaf) {
+                Ok(leaf) => Seen::Certificate {
+                    earlier: self.earlier.contains(&leaf.fingerprint),
+                    fingerprint: leaf.fingerprint,
+                    not_after: leaf.not_after,
+                    issuer: leaf.issuer,
+                },
+                Err(bad) => Seen::NoHandshake(bad.to_string()),
+            },
+            Err(Unseen::Handshake(why)) => Seen::NoHandshake(why),
+            Err(other) => Seen::Nobody(other.to_string()),
+        };
+        let truth = served::judge(whose, &seen, &expected, self.clock.now());
+        self.looks += 1;
+        if truth == Truth::Right && !look.own {
+            self.ours.insert(look.address);
+        }
+        let key = (place.name.clone(), look.address);
+        let hash = self.hasher.hash_one(&key);
+        if truth == Truth::Right {
+            self.right.insert(hash);
+            if self.last.remove(&key).is_some() {
+                self.publish();
+            }
+        } else if self.last.get(&key) != Some(&truth) {
+            self.right.remove(&hash);
+            self.last.insert(key, truth);
+            self.publish();
+        }
+    }
+
+    fn remember(&mut self, fingerprint: Fingerprint) {
+        if self.earlier.insert(fingerprint) {
+            self.order.push_back(fingerprint);
+            if self.order.len() > EARLIER
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.earlier.remove(&oldest);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let mut all = Served { looks: self.looks, right: self.right.len(), ..Served::default() };
+        let mut concerns = Vec::new();
+        let mut last: Vec<_> = self.last.iter().collect();
+        last.sort_by(|a, b| a.0.cmp(b.0));
+        for ((name, address), truth) in last {
+            let (list, why) = match truth {
+                Truth::Right => continue,
+                Truth::Unreachable(why) => (&mut all.unreachable, why),
+                Truth::Elsewhere(why) => (&mut all.elsewhere, why),
+                Truth::Wrong(why) => {
+                    let (topic, severity, since) = (Topic::Served, Severity::Error, self.clock.now());
+                    concerns.push(Concern {
+                        topic,
+                        subject: format!("{name} at {address}"),
+                        severity,
+                        text: why.clone(),
+                        since,
+                    });
+                    (&mut all.wrong, why)
+                }
+            };
+            if list.len() < LONGEST_LIST {
+                list.push(format!("{name} at {address}: {why}"));
+            }
+        }
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        tell(&self.concerns.report("served", concerns));
+    }
+}
+
+/// Every name at every listener of ours that speaks TLS, and every public name once more wherever it leads.
+fn places(plan: &Plan) -> Vec<Place> {
+    let mut all = Vec::new();
+    let mut public = HashSet::new();
+    for listener in plan.http.iter().flat_map(|http| &http.listeners) {
+        for servers in listener.addresses.iter().filter(|servers| servers.ssl) {
+            let Some(address) = reach(listener, servers) else { continue };
+            for (name, server) in named(servers) {
+                let own = Some((address, servers.proxy_protocol));
+                all.push(Place { name: name.clone(), server: server.clone(), own });
+                if address.port() == HTTPS && is_public(&name) && public.insert(name.clone()) {
+                    all.push(Place { name, server, own: None });
+                }
+            }
+        }
+    }
+    all
+}
+
+/// How we reach one of our own listeners.
+fn reach(listener: &Listener, servers: &AddressServers) -> Option<SocketAddr> {
+    let ListenAddress::Tcp(bound) = listener.address else { return None };
+    let mut address = servers.local.unwrap_or(bound);
+    if address.ip().is_unspecified() {
+        let local: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(local);
+    }
+    Some(address)
+}
+
+/// The plain names of the servers behind an address that hold certificates.
+fn named(servers: &AddressServers) -> Vec<(String, Arc<Server>)> {
+    let with_tls = |server: &Server| server.tls.as_ref().is_some_and(|tls| !tls.reject_handshake);
+    let exact = servers.names.exact.iter().filter(|(_, server)| with_tls(server));
+    let exact = exact.filter_map(|(name, server)| {
+        let name: DomainName = std::str::from_utf8(name).ok()?.parse().ok()?;
+        Some((name.as_str().to_owned(), server.clone()))
+    });
+    let mut all: Vec<_> = exact.collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+/// Names that the whole world can resolve.
+fn is_public(name: &str) -> bool {
+    const PRIVATE: [&str; 8] = ["localhost", "local", "test", "example", "invalid", "internal", "lan", "home.arpa"];
+    let private = |suffix: &str| name == suffix || name.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'));
+    name.contains('.') && !PRIVATE.iter().any(|suffix| private(&suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_private_places_are_not_looked_for_in_the_world() {
+        for (name, public) in [("a.example.com", true), ("localhost", false), ("x.internal", false), ("printer", false)]
+        {
+            assert_eq!(is_public(name), public, "{name}");
+        }
+        assert!(is_public("latest.com") && !is_public("a.test"));
+    }
+}
