@@ -20,6 +20,7 @@ command_of nghttp nghttp2-client
 command_of flock util-linux
 command_of ip iproute2
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 header_of openssl/ssl.h libssl-dev
 header_of pcre2.h libpcre2-dev
 header_of zlib.h zlib1g-dev

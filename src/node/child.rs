@@ -68,7 +68,7 @@ fn begin() -> io::Result<ExitCode> {
     let (say, heard) = mpsc::channel();
     let tell = say.clone();
     signals::listen(move |came| drop(tell.send(Heard::Signal(came))))?;
-    let server = match Server::start(work, sort(&job, fds), master.clone(), logs.clone()) {
+    let server = match Server::start(work, sort(&job, fds), master.clone(), master.clone(), logs.clone()) {
         Ok(server) => server,
         Err(Refused(why)) => {
             master.done(job.generation, Some(why));

@@ -32,6 +32,7 @@ use crate::zone::upstreams::Upstreams;
 
 use super::admin::{self, Caller, Question};
 use super::borrowed::Borrowed;
+use super::exports::Exports;
 use super::keeper::Tools;
 use super::keepers::Keepers;
 use super::overdue::tell;
@@ -77,6 +78,8 @@ pub struct Around {
     pub counts: Arc<[Arc<Counts>]>,
     /// Upstreams, for those whose host is not found yet.
     pub upstreams: Arc<Upstreams>,
+    /// Certificates for others.
+    pub exports: Exports,
 }
 
 /// The control thread.
@@ -170,7 +173,11 @@ impl Desk {
     fn new(around: Around, say: mpsc::WeakUnboundedSender<Said>) -> Desk {
         let sources = Arc::new(Sources::new(around.tls.certificates().clone(), around.clock.clone()));
         let shown = sources.clone();
-        let publish = move |installed| shown.offer(installed);
+        let exports = around.exports.clone();
+        let publish = move |installed: Vec<super::keeper::Installed>| {
+            installed.iter().for_each(|one| exports.installed(&one.bundle));
+            shown.offer(installed);
+        };
         let tools = Tools {
             clock: around.clock.clone(),
             dice: around.dice.clone(),
@@ -258,6 +265,7 @@ impl Desk {
         self.keepers.look_by(&plan.checks);
         self.keepers.adopt(&plan.issuers, &plan.certificates);
         self.recall_wishes(&plan);
+        self.around.exports.adopt(&plan);
         let path = admin::path(&plan.process.state_path);
         if self.admin.as_ref().is_none_or(|(open, _)| *open != path) {
             self.admin = admin::open(&path).map(|listener| (path, listener));
@@ -330,7 +338,7 @@ impl Desk {
             requests: self.around.stats.sum().requests,
             listeners: listeners.iter().map(|listener| crate::net::listen::shown(&listener.address)).collect(),
             certificates,
-            faults: self.faults.clone(),
+            faults: self.faults.iter().cloned().chain(self.around.exports.troubles()).collect(),
             concerns: self.around.concerns.all(),
             served: self.served.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

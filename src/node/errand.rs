@@ -3,14 +3,20 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::net::opener::{Opener, OwnRights, Stamp};
+use crate::plan::export::Export;
+use crate::store::lineage::{self, Part};
+
+use zeroize::Zeroizing;
 
 use super::channel::Channel;
+use super::exports::writer::Writer;
+use super::exports::{Deliver, Parcel, Standing};
 use super::orders::{Answer, Ask};
 
 /// The server process's side.
@@ -23,9 +29,13 @@ impl Master {
         Master(Mutex::new(channel))
     }
 
-    fn ask(&self, ask: &Ask) -> io::Result<(Answer, Vec<std::os::fd::OwnedFd>)> {
+    fn ask(&self, ask: &Ask) -> io::Result<(Answer, Vec<OwnedFd>)> {
+        self.ask_with(ask, &[])
+    }
+
+    fn ask_with(&self, ask: &Ask, fds: &[BorrowedFd<'_>]) -> io::Result<(Answer, Vec<OwnedFd>)> {
         let channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        channel.send(ask, &[])?;
+        channel.send(ask, fds)?;
         channel.receive()?.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -40,10 +50,31 @@ impl Master {
         }
     }
 
+    /// Hands parts over in memory that has no name.
+    fn hand_over(&self, parcel: &Parcel, parts: &[Part]) -> io::Result<Standing> {
+        let file = |part: &Part| -> io::Result<File> {
+            let mut file = File::from(rustix::fs::memfd_create("certificate", rustix::fs::MemfdFlags::CLOEXEC)?);
+            file.write_all(&part.content)?;
+            Ok(file)
+        };
+        let files: Vec<File> = parts.iter().map(file).collect::<io::Result<_>>()?;
+        let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        match self.ask_with(&Ask::Export(Box::new(parcel.clone())), &fds)? {
+            (Answer::Exported(standing), _) => standing.map_err(io::Error::other),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+
     /// Says that a job is being served, or why it is not.
     pub fn done(&self, generation: u64, refused: Option<String>) {
         // Without a master nobody needs to know.
         let _ = self.ask(&Ask::Done { generation, refused });
+    }
+}
+
+impl Deliver for Master {
+    fn deliver(&self, parcel: &Parcel, parts: &[Part]) -> io::Result<Standing> {
+        self.hand_over(parcel, parts)
     }
 }
 
@@ -83,15 +114,17 @@ pub struct Allowed {
     pub read: HashSet<Arc<Path>>,
     /// For append.
     pub append: HashSet<PathBuf>,
+    /// What is written for others.
+    pub exports: Vec<Export>,
     /// Whose a new log becomes, as nginx gives logs to its workers.
     pub owner: Option<(u32, u32)>,
 }
 
 /// Answers questions until the other end is gone. Runs on a thread of its own in the master; `done` hears of jobs.
-pub fn serve(channel: &Channel, allowed: &InForce, done: impl Fn(u64, Option<String>)) {
+pub fn serve(channel: &Channel, allowed: &InForce, writer: &Writer, done: impl Fn(u64, Option<String>)) {
     loop {
-        let ask = match channel.receive::<Ask>() {
-            Ok(Some((ask, _))) => ask,
+        let (ask, with) = match channel.receive::<Ask>() {
+            Ok(Some(both)) => both,
             Ok(None) => return,
             Err(error) => {
                 tracing::error!(level = "alert", "the server process cannot be understood: {error}");
@@ -111,6 +144,11 @@ pub fn serve(channel: &Channel, allowed: &InForce, done: impl Fn(u64, Option<Str
                 let stamp = |path: &PathBuf| Stamp::of(path).filter(|_| readable(path));
                 (Answer::Stamps(paths.iter().map(stamp).collect()), None)
             }
+            Ask::Export(parcel) if allowed.iter().any(|allowed| allowed.exports.contains(&parcel.export)) => {
+                let standing = parts(&parcel, with).and_then(|parts| writer.deliver(&parcel, &parts));
+                (Answer::Exported(standing.map_err(|error| error.to_string())), None)
+            }
+            Ask::Export(parcel) => refused(&parcel.export.folder),
             Ask::Done { generation, refused } => {
                 done(generation, refused);
                 (Answer::Noted, None)
@@ -121,6 +159,23 @@ pub fn serve(channel: &Channel, allowed: &InForce, done: impl Fn(u64, Option<Str
             return;
         }
     }
+}
+
+/// The parts of a parcel, from the descriptors that came with it. Bounded; not looked into.
+fn parts(parcel: &Parcel, with: Vec<OwnedFd>) -> io::Result<Vec<Part>> {
+    let names = lineage::names(parcel.export.layout);
+    if with.len() != names.len() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let part = |(name, fd): (&&'static str, OwnedFd)| {
+        // Room for everything from the start: growing would leave copies of a key behind.
+        let mut content = Zeroizing::new(Vec::with_capacity(lineage::LARGEST + 1));
+        let mut file = File::from(fd);
+        file.rewind()?;
+        file.take(lineage::LARGEST as u64 + 1).read_to_end(&mut content)?;
+        Ok(Part { name, content })
+    };
+    names.iter().zip(with).map(part).collect()
 }
 
 fn refused(path: &Path) -> (Answer, Option<File>) {
@@ -149,8 +204,6 @@ fn append(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
-
     #[test]
     fn the_master_opens_what_the_configuration_names_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
@@ -161,7 +214,7 @@ mod tests {
         let allowed = Arc::new(RwLock::new(vec![Arc::new(allowed)]));
         let (here, there) = Channel::pair().unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(move || serve(&there, &allowed, |_, _| {}));
+            scope.spawn(move || serve(&there, &allowed, &Writer::default(), |_, _| {}));
             let master = Master::new(here);
             master.append(&log).unwrap().write_all(b"line").unwrap();
             assert_eq!(std::fs::read_to_string(&log).unwrap(), "line");

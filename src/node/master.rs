@@ -17,6 +17,7 @@ use crate::plan::process::Process;
 
 use super::errand::{Allowed, InForce};
 use super::errorlog::{ErrorLogs, errno};
+use super::exports::writer::Writer;
 use super::load::{self, Loaded, Source, Wish};
 use super::orders::{Job, Order};
 use super::pidfile::PidFile;
@@ -56,6 +57,7 @@ pub struct Master {
     generation: u64,
     sockets: Sockets,
     allowed: InForce,
+    writer: Writer,
     pid_file: PidFile,
     upgrade: Upgrade,
     servant: Option<Servant>,
@@ -131,6 +133,7 @@ impl Master {
             generation: 1,
             sockets,
             allowed,
+            writer: Writer::default(),
             pid_file,
             upgrade,
             servant: None,
@@ -346,7 +349,7 @@ impl Master {
 
     fn start_servant(&mut self) {
         self.start_at = None;
-        match Servant::start(&self.process, self.allowed.clone(), self.say.clone()) {
+        match Servant::start(&self.process, self.allowed.clone(), self.writer.clone(), self.say.clone()) {
             Ok(servant) => {
                 self.logs.line(Level::Notice, None, &format!("start worker process {}", servant.id()));
                 self.servant = Some(servant);

@@ -14,6 +14,7 @@ pub mod dry_run;
 pub mod errand;
 pub mod errorlog;
 pub mod explain;
+pub mod exports;
 pub mod heap;
 pub mod keeper;
 pub mod keepers;

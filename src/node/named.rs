@@ -17,6 +17,7 @@ use super::errand::Allowed;
 pub fn by(plan: &Plan) -> Allowed {
     let mut named =
         Allowed { owner: plan.process.user.as_ref().map(|user| (user.uid, user.gid)), ..Allowed::default() };
+    named.exports.extend(plan.exports.iter().cloned());
     named.logs(plan.process.error_logs.iter().map(|log| &log.target));
     for issuer in &plan.issuers {
         if let Authority::Acme(server) = &issuer.authority {

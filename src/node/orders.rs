@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::net::opener::Stamp;
 use crate::plan::listener::ListenAddress;
 
+use super::exports::{Parcel, Standing};
 use super::load::Source;
 
 /// Master → server process.
@@ -76,6 +77,8 @@ pub enum Ask {
     Open(PathBuf),
     /// Look at files.
     Stamps(Vec<PathBuf>),
+    /// Write a certificate for others; its parts lie in the descriptors beside it, in the order of the layout.
+    Export(Box<Parcel>),
     /// A job is being served, or cannot be: nothing has changed then.
     Done {
         /// Of which job.
@@ -92,6 +95,8 @@ pub enum Answer {
     File(Result<(), i32>),
     /// In the order of the paths.
     Stamps(Vec<Option<Stamp>>),
+    /// How an export stands, or what stands in its way.
+    Exported(Result<Standing, String>),
     /// Heard.
     Noted,
 }

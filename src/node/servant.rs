@@ -13,6 +13,7 @@ use crate::plan::process::Process;
 
 use super::channel::Channel;
 use super::errand::{self, InForce};
+use super::exports::writer::Writer;
 use super::master::Heard;
 use super::orders::Order;
 
@@ -43,7 +44,7 @@ impl Servant {
     ///
     /// # Errors
     /// What the system said.
-    pub fn start(process: &Process, allowed: InForce, say: mpsc::Sender<Heard>) -> io::Result<Servant> {
+    pub fn start(process: &Process, allowed: InForce, writer: Writer, say: mpsc::Sender<Heard>) -> io::Result<Servant> {
         let (orders, far_orders) = Channel::pair()?;
         let (asks, far_asks) = Channel::pair()?;
         let mut command = Command::new("/proc/self/exe");
@@ -56,7 +57,7 @@ impl Servant {
         let child = command.spawn()?;
         let id = child.id();
         std::thread::Builder::new().name("errands".to_owned()).spawn(move || {
-            errand::serve(&asks, &allowed, |generation, refused| {
+            errand::serve(&asks, &allowed, &writer, |generation, refused| {
                 let _ = say.send(Heard::Done(id, generation, refused));
             });
         })?;

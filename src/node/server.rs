@@ -34,6 +34,7 @@ use super::borrowed::Borrowed;
 use super::clock::{RealClock, RealDice};
 use super::control::{self, Control};
 use super::errorlog::{ErrorLogs, errno};
+use super::exports::{Deliver, Exports};
 use super::overdue::{self, Overdue};
 use super::sockets;
 use super::time::{self, JudgedClock};
@@ -99,7 +100,13 @@ impl Server {
     ///
     /// # Errors
     /// [`Refused`]: nothing is served then.
-    pub fn start(job: Work, sockets: Sockets, opener: Arc<dyn Opener>, logs: ErrorLogs) -> Result<Server, Refused> {
+    pub fn start(
+        job: Work,
+        sockets: Sockets,
+        opener: Arc<dyn Opener>,
+        deliver: Arc<dyn Deliver>,
+        logs: ErrorLogs,
+    ) -> Result<Server, Refused> {
         let Work { plan, mut faults } = job;
         let files = Arc::new(LogFiles::new(opener.clone()));
         logs.use_plan(&plan.process.error_logs, &files).map_err(Refused)?;
@@ -142,6 +149,7 @@ impl Server {
             stats: parts.stats.clone(),
             counts: parts.counts.clone(),
             upstreams: parts.upstreams.clone(),
+            exports: Exports::start(deliver).map_err(|error| refused("starting the thread of exports", &error))?,
         };
         let reader = Arc::new(around.files.clone());
         let control = Control::start(around).map_err(|error| refused("starting the control thread", &error))?;

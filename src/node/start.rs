@@ -17,6 +17,7 @@ use crate::plan::Plan;
 use crate::plan::log::{Level, LogTarget};
 
 use super::errorlog::{ErrorLogs, errno};
+use super::exports::writer::Writer;
 use super::load::{self, Loaded, Wish};
 use super::master::{self, Beginning, Master};
 use super::pidfile::PidFile;
@@ -187,7 +188,9 @@ fn alone(
         logs.line(Level::Emerg, None, &format!("signalfd() failed ({})", errno(&error)));
         return ExitCode::FAILURE;
     }
-    let started = copies(&sockets).and_then(|own| Server::start(loaded.into(), own, Arc::new(OwnRights), logs.clone()));
+    let started = copies(&sockets).and_then(|own| {
+        Server::start(loaded.into(), own, Arc::new(OwnRights), Arc::new(Writer::default()), logs.clone())
+    });
     let mut server = match started {
         Ok(server) => server,
         Err(refused) => {

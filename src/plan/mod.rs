@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod checks;
 pub mod client;
 pub mod dns;
+pub mod export;
 pub mod files;
 pub mod gzip;
 pub mod headers;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub rescue: Option<rescue::Rescue>,
     /// What is checked before a validation is spent.
     pub checks: checks::Checks,
+    /// `export`s: who else gets them.
+    pub exports: Box<[export::Export]>,
 }
 
 /// The `http` block.

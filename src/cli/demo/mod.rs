@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::net::opener::OwnRights;
 use crate::node::clock::RealClock;
 use crate::node::errorlog::ErrorLogs;
+use crate::node::exports::writer::Writer;
 use crate::node::quick::{Quick, Site};
 use crate::node::server::{Server, Sockets, Work};
 use crate::node::signals;
@@ -92,7 +93,8 @@ fn show(demo: &Demo, state: &Path) -> io::Result<ExitCode> {
         sockets.insert(listener.address.clone(), opened);
     }
     let work = Work { plan: Arc::new(plan), faults: Vec::new() };
-    let server = Server::start(work, sockets, Arc::new(OwnRights), ErrorLogs::install()).map_err(io::Error::other)?;
+    let server = Server::start(work, sockets, Arc::new(OwnRights), Arc::new(Writer::default()), ErrorLogs::install())
+        .map_err(io::Error::other)?;
     let root = wait_for_root(&server, &source)?;
     let root_file = state.join("root.pem");
     let mut text = String::new();

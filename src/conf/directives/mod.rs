@@ -9,6 +9,7 @@ pub mod checks;
 pub mod cipher;
 pub mod client;
 pub mod error_page;
+pub mod export;
 pub mod files;
 pub mod gzip;
 pub mod headers;

@@ -8,11 +8,13 @@ use crate::conf::settings::{Level, clamp, directive_is};
 use crate::conf::table::{Home, Row};
 use crate::conf::tree::Directive;
 use crate::conf::value;
+use crate::plan::export::Export;
 use crate::plan::log::{ErrorLog, Level as Severity, LogTarget};
 use crate::plan::process::{ChallengeListen, EnvironmentVariable, Process, User};
+use crate::words::Place;
 
 use super::http::{self, HttpDraft};
-use super::{acme, acme_dns, checks, log, stream};
+use super::{acme, acme_dns, checks, export, log, stream};
 
 /// The main context as it was read.
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ pub struct MainDraft {
     stream: bool,
     /// `server_certificates` outside of `http`.
     pub named: Vec<acme::Named>,
+    /// `export`s, and where they stand.
+    pub exports: Vec<(Export, Place)>,
 }
 
 impl MainDraft {
@@ -65,6 +69,10 @@ impl Scope for MainDraft {
             }
             "server_certificates" => {
                 self.named.push(acme::named(reader, directive)?);
+                Ok(())
+            }
+            "export" => {
+                self.exports.push(export::export(reader, directive)?);
                 Ok(())
             }
             "acme_issuer" => acme::issuer(reader, directive),
