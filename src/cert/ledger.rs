@@ -19,7 +19,7 @@ pub const VERSION: u32 = 1;
 /// Orders that may begin together before the pace holds.
 const TOGETHER: u32 = 10;
 /// A clock that goes back by more was set; what was noted by the old one counts as of now.
-const SET_BACK: Duration = Duration::from_secs(3600);
+const SET_BACK: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Why an order is wanted: the more pressing, the deeper it may reach into the reserve.

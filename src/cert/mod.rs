@@ -31,6 +31,7 @@ pub mod rescue;
 pub mod schedule;
 pub mod scope;
 pub mod served;
+mod set_back;
 mod split;
 pub mod stage;
 pub mod trouble;

@@ -246,7 +246,9 @@ impl Stage {
     ) -> (Stage, Vec<Effect>) {
         use Stage::*;
         let mut scene = Scene { now, policy, ledger, draw };
-        match (self, event) {
+        let planned = matches!(event, Event::Tick | Event::Started(_));
+        let stage = if planned { self.within_reach(now, policy) } else { self };
+        match (stage, event) {
             (stage, Event::Started(held)) => stage.started(&mut scene, held),
             (stage, Event::Tick) if stage.trouble().look_at.is_some_and(|at| at <= now) => stage.look(now),
 
@@ -341,6 +343,7 @@ impl Stage {
             (Some(_), None) => true,
             (None, _) => false,
         };
+        let older = held.as_ref().zip(self.held()).is_some_and(|(stored, known)| stored.epoch < known.epoch);
         // The journal knows what was learned; the store knows the dates, in case an older generation came back.
         let known = self.held().cloned();
         let held = held.map(|held| match known {
@@ -363,6 +366,8 @@ impl Stage {
                 (Stage::Ordering { held, attempt: attempt.clone(), trouble }, vec![Effect::PlaceOrder(attempt)])
             }
             (Stage::Serving { renew_at, ask_at, trouble, .. }, Some(held)) => {
+                // What was planned for a newer one that is gone says nothing about this one.
+                let renew_at = if older { renew_at.min(schedule::due(&held, scene.draw)) } else { renew_at };
                 let renew_at = if foreign(&held, policy) { renew_at.min(now) } else { renew_at };
                 // Thousands that slept through their moment must not ask in the same second.
                 let late = schedule::ask_again(&held).min(Duration::from_secs(900)).mul_f64(scene.draw);
