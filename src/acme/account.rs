@@ -146,7 +146,10 @@ impl Registry {
             thumbprint: key.thumbprint(),
             contacts: self.contacts(),
         };
-        self.around.shelf.save(&Record::Account(self.name.clone()), &kept.write()).map_err(local)?;
+        // A disk that refuses must not stop an order: the same key gets the same account again.
+        if let Err(error) = self.around.shelf.save(&Record::Account(self.name.clone()), &kept.write()) {
+            tracing::error!("the account at {} cannot be written down: {error}", self.name);
+        }
         tracing::info!("account {url} stands at {}", self.name);
         Ok(url)
     }

@@ -37,6 +37,8 @@ const TIDY: Duration = Duration::from_secs(60);
 const KNOWN: Duration = Duration::from_secs(5);
 /// An order is worth coming back to for this long.
 const WORTH: Duration = Duration::from_secs(3600);
+/// One whose certificate may exist, for this long: four of them in a week.
+const ISSUED_WORTH: Duration = Duration::from_secs(2 * 86_400);
 
 /// An ACME server with our account there.
 pub struct AcmeCa {
@@ -147,11 +149,10 @@ impl AcmeCa {
         let done = work.finish(order, &mut record).await;
         if let Err(Failure::BadCertificate { .. }) = &done {
             record.spoiled = true;
-            self.save(&spec.id, &record).await?;
+            self.save(&spec.id, &record).await;
         }
         match done {
-            // The authority looked while this node was away: that says nothing about the way, so the order begins again.
-            Err(Failure::Invalid { detail, .. }) if taken_up => Err(Failure::Lost { detail }),
+            Err(Failure::Invalid { names, detail, .. }) if taken_up => Err(Failure::Missed { names, detail }),
             done => done,
         }
     }
@@ -179,13 +180,15 @@ impl AcmeCa {
             spoiled: false,
             stalled: false,
         };
-        self.save(&spec.id, &record).await?;
+        self.save(&spec.id, &record).await;
         Ok(record)
     }
 
-    /// Whether an order may still be taken up: nothing bad came of it, and it is not so old that another is better.
+    /// Whether an order may still be taken up: nothing bad came of it, and it is not so old that another is better. One
+    /// whose certificate may exist is worth more: each that is left behind counts against the authority's limits.
     fn is_worth(&self, record: &journal::Order) -> bool {
-        !record.spoiled && self.around.clock.now().since(record.began_at) < WORTH
+        let worth = if record.finalizing { ISSUED_WORTH } else { WORTH };
+        !record.spoiled && self.around.clock.now().since(record.began_at) < worth
     }
 
     /// Whether the bundle of this order is on the shelf already: the process ended before it could forget the order.
@@ -243,7 +246,7 @@ impl AcmeCa {
             };
         };
         record.url = Some(url.clone());
-        self.save(&spec.id, record).await?;
+        self.save(&spec.id, record).await;
         match placed {
             Ok(order) => Ok(Ok(order)),
             Err(_) => Ok(account.order(url).await),
@@ -253,24 +256,23 @@ impl AcmeCa {
     /// Deactivates what the order under way holds open, and forgets it; an order whose certificate may already exist
     /// is kept for a while, so that the next attempt fetches it.
     pub async fn abandon(&self, id: &CertId) {
+        // What waits at another authority is not ours to drop.
+        let kept = self.load(id).await.ok().flatten().filter(|record| record.authority == *self.server.directory);
+        let Some(mut record) = kept else { return };
         let tidy = async {
-            let Some(mut record) = self.load(id).await? else { return Ok(()) };
             let (_, account) = self.enter().await?;
-            if self.let_go(&account, &record).await {
-                return self.drop_record(id).await;
-            }
-            record.stalled = true;
-            self.save(id, &record).await
+            Ok::<bool, Failure>(self.let_go(&account, &record).await)
         };
-        match tokio::time::timeout(TIDY, tidy).await {
-            Ok(Ok(())) => {}
-            // The authority does not answer: its authorizations end by themselves, and the record goes.
-            Ok(Err(why)) => {
-                tracing::info!("the order for {id} is forgotten without a farewell: {why}");
-                self.forget(id).await;
-            }
-            Err(_) => self.forget(id).await,
+        let gone = match tokio::time::timeout(TIDY, tidy).await {
+            Ok(Ok(gone)) => gone,
+            // The authority does not answer: its authorizations end by themselves.
+            Ok(Err(_)) | Err(_) => !(record.finalizing && !record.stalled && self.is_worth(&record)),
+        };
+        if gone {
+            return self.forget(id).await;
         }
+        record.stalled = true;
+        self.save(id, &record).await;
     }
 
     /// Forgets the order under way.
@@ -350,9 +352,12 @@ impl AcmeCa {
         Ok(text.as_deref().and_then(|text| journal::Order::read(text)))
     }
 
-    async fn save(&self, id: &CertId, record: &journal::Order) -> Result<(), Failure> {
+    /// A disk that refuses must not stop an order: without its record a crash costs one more, at most.
+    async fn save(&self, id: &CertId, record: &journal::Order) {
         let (name, text) = (Record::Order(id.clone()), record.write());
-        self.shelved(move |shelf| shelf.save(&name, &text)).await
+        if let Err(why) = self.shelved(move |shelf| shelf.save(&name, &text)).await {
+            tracing::error!("the order for {id} cannot be written down: {why}");
+        }
     }
 
     async fn drop_record(&self, id: &CertId) -> Result<(), Failure> {

@@ -221,6 +221,12 @@ fn book(scene: &mut Scene<'_>, intent: &Intent<'_>, why: &Failure, way: &Way) {
             let names = if names.is_empty() { intent.names } else { names };
             scene.ledger.failed(&way.authority, names, now);
         }
+        Failure::Missed { names, .. } => scene.ledger.failed(&way.authority, names, now),
+        Failure::Unfetched { since, .. } => {
+            let renewal = intent.held.is_some_and(|held| renews(held, &way.authority, intent.leave_out));
+            let wish = scene.wish(intent.held, &way.authority, intent.names, renewal, false);
+            scene.ledger.issued(&wish, *since, now);
+        }
         Failure::BadCertificate { .. } => {
             let renewal = intent.held.is_some_and(|held| renews(held, &way.authority, intent.leave_out));
             let wish = scene.wish(intent.held, &way.authority, intent.names, renewal, false);

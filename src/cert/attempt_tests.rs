@@ -165,3 +165,25 @@ fn a_cause_that_disappeared_hurries_only_what_is_in_trouble() {
     well.send(Event::Cleared);
     assert_eq!(well.orders.len(), 1);
 }
+
+#[test]
+fn what_was_issued_but_never_came_counts_against_the_limits_and_so_does_a_missed_look() {
+    let names = policy().names.to_vec();
+    let since = UnixTime::from_seconds(-60);
+    let mut world = World::new(Policy { ways: vec![way("a", Http01)].into(), ..policy() }, move |_, attempt| {
+        Reply::Fail(match attempt.number {
+            1 | 2 => Failure::Unfetched { since, detail: "500".into() },
+            _ => Failure::Missed { names: names.clone(), detail: "404".into() },
+        })
+    });
+    world.run(UnixTime::from_seconds(6 * 3600));
+    let (policy, now) = (policy(), world.now);
+    let (authority, limits) = ("https://a/", policy.limits("https://a/"));
+    let urgency = super::super::ledger::Urgency::Bare;
+    let wish = Wish { authority, limits, names: &policy.names, renewal: false, urgency, life: None };
+    let used = world.ledger.used(&wish, now);
+    let of = |limit: &str| used.iter().find(|used| used.limit.starts_with(limit)).map(|used| used.used);
+    assert_eq!(of("certificates for exactly"), Some(1), "one order, counted once: {used:?}");
+    assert!(of("failed validations").is_some_and(|failed| failed > 0), "{used:?}");
+    assert!(world.orders.len() > 3, "{:?}", world.orders);
+}

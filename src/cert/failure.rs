@@ -31,6 +31,22 @@ pub enum Failure {
         /// What happened.
         detail: String,
     },
+    /// The certificate exists, and the authority does not hand it over. The order is taken up again.
+    #[error("the certificate was issued and cannot be fetched: {detail}")]
+    Unfetched {
+        /// When its order began.
+        since: UnixTime,
+        /// What happened.
+        detail: String,
+    },
+    /// The authority looked while this node was away: that says nothing about the way, but it counts. Begin again.
+    #[error("the authority looked for {} while this node was away: {detail}", list(.names))]
+    Missed {
+        /// The names that failed.
+        names: Vec<Identifier>,
+        /// The authority's own words.
+        detail: String,
+    },
     /// The authority looked and did not see the answer to its challenge. The network's or the configuration's fault.
     #[error("validation by {} failed for {}: {detail}", .kind.as_str(), list(.names))]
     Invalid {
@@ -127,6 +143,7 @@ impl Failure {
         match self {
             Failure::Busy => Next::Same,
             Failure::Unreachable { .. }
+            | Failure::Unfetched { .. }
             | Failure::Limited { .. }
             | Failure::Account { .. }
             | Failure::BadCertificate { .. }
@@ -137,7 +154,7 @@ impl Failure {
             | Failure::NotOffered { .. }
             | Failure::Refused { .. }
             | Failure::Deadline => Next::OtherWay,
-            Failure::Lost { .. } | Failure::ReplacesRefused { .. } => Next::AgainNow,
+            Failure::Lost { .. } | Failure::Missed { .. } | Failure::ReplacesRefused { .. } => Next::AgainNow,
         }
     }
 
@@ -149,6 +166,7 @@ impl Failure {
                 | Failure::Local { .. }
                 | Failure::Hindered { .. }
                 | Failure::Unreachable { .. }
+                | Failure::Unfetched { .. }
                 | Failure::Limited { .. }
         )
     }

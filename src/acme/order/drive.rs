@@ -177,7 +177,7 @@ impl Work<'_> {
         // From here on the certificate may exist: written down before the authority hears of it.
         if !record.finalizing {
             record.finalizing = true;
-            self.ca.save(&self.spec.id, record).await.map_err(Stop::Failed)?;
+            self.ca.save(&self.spec.id, record).await;
         }
         self.ca.steps.note(&self.spec.id, "is validated, and waits for the certificate");
         match order.finalize_csr(&csr).await {
@@ -200,6 +200,7 @@ impl Work<'_> {
                 },
                 Err(error) => match self.ca.judge(&error).await {
                     Failure::Lost { detail } | Failure::Refused { detail, .. } => Failure::BadCertificate { detail },
+                    Failure::Unreachable { detail } => Failure::Unfetched { since: record.began_at, detail },
                     other => other,
                 },
             };
