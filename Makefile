@@ -70,4 +70,4 @@ kills:
 # Years of virtual time under every fault: SEEDS=100000 make sim; SEED=n repeats one run.
 SEEDS ?= 300
 sim:
-	SEEDS=$(SEEDS) cargo test --release --locked --test sim -- --nocapture
+	SEEDS=$(SEEDS) CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --locked --test sim -- --nocapture

@@ -1,36 +1,129 @@
-//! What does a node keep, on disk and in memory? One stage for each certificate, its journal, its generations.
+//! What is a node? One process with its clock, its disk, and for each certificate what its keeper has in memory.
 
-use semper::cert::stage::{Held, Policy, Stage};
+use crate::authority::Name;
+use crate::disk::{File, Folder, Health, Kept};
+use crate::hand::Work;
+use crate::rules::Watch;
+use semper::cert::ledger::Ledger;
+use semper::cert::stage::{Policy, Stage};
+use semper::clock::UnixTime;
+use semper::plan::certificate::CertSpec;
+use semper::words::Identifier;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// One certificate on a node.
-pub struct Certificate {
-    /// Its name set.
-    pub names: usize,
-    /// Its rules.
+/// The civil clock of a node: true time, wrongly told.
+#[derive(Default)]
+pub struct Clockwork {
+    /// Milliseconds by which it is ahead.
+    offset: i64,
+    /// Milliseconds gained in a day.
+    drift: i64,
+    /// The drift counts from then on (true time).
+    since: UnixTime,
+    /// Wrong from then on, until it is mended.
+    pub wrong: bool,
+    /// When it was set last, and when by more than a day (true time).
+    pub set_at: UnixTime,
+    pub leapt_at: Option<UnixTime>,
+}
+
+impl Clockwork {
+    /// What it shows.
+    pub fn shows(&self, now: UnixTime) -> UnixTime {
+        if !self.wrong {
+            return now;
+        }
+        let days = (now.0 - self.since.0) as f64 / 86_400_000.0;
+        UnixTime(now.0 + self.offset + (self.drift as f64 * days) as i64)
+    }
+
+    pub fn set(&mut self, now: UnixTime, offset: i64, drift: i64) {
+        if (offset - self.offset).abs() > 86_400_000 {
+            self.leapt_at = Some(now);
+        }
+        (self.offset, self.drift, self.since, self.set_at) = (offset, drift, now, now);
+        self.wrong = offset != 0 || drift != 0;
+    }
+
+    /// Whether it is off by no more than anyone would mind.
+    pub fn is_sane(&self, now: UnixTime) -> bool {
+        !self.wrong || (self.shows(now).0 - now.0).abs() < 300_000
+    }
+}
+
+/// The keeper of one certificate, in memory; and what the configuration says of it.
+pub struct Keeping {
+    pub spec: Arc<CertSpec>,
+    pub names: Arc<[Name]>,
+    /// In the configuration.
+    pub wanted: bool,
+    /// The authorities it may use, by their places, the first first.
+    pub issuers: Vec<usize>,
     pub policy: Policy,
-    /// In memory; lost by a crash.
     pub stage: Stage,
-    /// On disk: the journal's last record.
-    pub journal: String,
-    /// On disk: what is held, newest last.
-    pub store: Vec<Held>,
-    /// On disk: the order under way (attempt number, whether what was issued is good).
-    pub order: Option<(u64, bool)>,
-    /// Counts restarts, so that answers to a dead process are dropped.
+    /// The journal on disk says the same as `stage`.
+    pub journaled: bool,
+    /// What clients are shown.
+    pub served: Option<Kept>,
+    /// In force but not on disk, and when it is tried again (by the clock of the node).
+    pub unstored: Option<(Kept, UnixTime)>,
+    pub work: Option<Work>,
+    /// Names that somebody is looking at from outside.
+    pub looking: Vec<Identifier>,
+    /// The one alarm that counts: when (true time), and its number in the queue.
+    pub alarm: (UnixTime, u64),
+    /// What the rules remember.
+    pub watch: Watch,
+}
+
+/// One node.
+pub struct Node {
+    pub up: bool,
+    /// Counts starts, so that answers to a dead process are dropped.
     pub life: u32,
-    /// The number of the one tick that counts.
-    pub alarm: u64,
+    pub clock: Clockwork,
+    pub health: Health,
+    pub keeping: Vec<Keeping>,
+    /// On disk, by certificate.
+    pub folders: Vec<Folder>,
+    /// On disk, by authority: the account.
+    pub accounts: Vec<File<u64>>,
+    /// What of the limits is used up: in memory and on disk.
+    pub ledger: Ledger,
+    pub books: File<Ledger>,
+    /// In memory, by authority: the account.
+    pub known: Vec<Option<u64>>,
+    /// In memory, by authority: which directory was read.
+    pub directories: Vec<u32>,
+    /// Orders that run, by authority.
+    pub running: Vec<usize>,
+    /// Something was wrong with its disk, clock or configuration then (true time).
+    pub disturbed: UnixTime,
+    /// Its disk refused to write then (true time).
+    pub refused: UnixTime,
 }
 
-impl Certificate {
-    pub fn new(names: usize, policy: Policy) -> Certificate {
-        let stage = Stage::new();
-        let journal = serde_json::to_string(&stage).unwrap();
-        Certificate { names, policy, stage, journal, store: Vec::new(), order: None, life: 0, alarm: 0 }
-    }
-
-    /// The newest generation on disk.
-    pub fn newest(&self) -> Option<&Held> {
-        self.store.last()
+impl Node {
+    pub fn new(keeping: Vec<Keeping>, authorities: usize) -> Node {
+        Node {
+            up: false,
+            life: 0,
+            clock: Clockwork::default(),
+            health: Health::Well,
+            folders: keeping.iter().map(|_| Folder::default()).collect(),
+            keeping,
+            accounts: (0..authorities).map(|_| File::default()).collect(),
+            known: vec![None; authorities],
+            directories: vec![0; authorities],
+            ledger: Ledger::default(),
+            books: File::default(),
+            running: vec![0; authorities],
+            disturbed: UnixTime(i64::MIN),
+            refused: UnixTime(i64::MIN),
+        }
     }
 }
+
+/// The longest sleep of a keeper: the clock may be set, and then the moment to wake has moved.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(300);

@@ -1,0 +1,436 @@
+//! What must never happen, and what must happen in the end? The safety rules after every event, the liveness rules after
+//! the storm; nothing here knows how the decisions are made.
+
+use crate::counters::Standing;
+use crate::disk::{Health, Kept};
+use crate::fault::Fault;
+use crate::hand::Work;
+use crate::scenario::{DAY, HOUR, MINUTE};
+use crate::world::{At, What, World};
+use semper::cert::ari::{Choice, RenewalInfo};
+use semper::cert::failure::Failure;
+use semper::cert::stage::{Attempt, Stage};
+use semper::clock::UnixTime;
+use std::time::Duration;
+
+/// A rule that was broken.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    pub rule: &'static str,
+    pub at: UnixTime,
+    pub cert: usize,
+    pub detail: String,
+}
+
+/// What the rules remember of one certificate on one node.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The newest epoch that was shown to clients.
+    shown: u64,
+    /// The newest epoch that the disk took.
+    stored: u64,
+    /// The window and the moment chosen in it.
+    choice: Option<(u64, Choice)>,
+    /// Events at one moment.
+    burst: (UnixTime, u32),
+    /// Requests in ten minutes.
+    requests: (UnixTime, u32),
+    /// Orders in an hour.
+    orders: (UnixTime, u32),
+    /// The last failure of which an authority may take note, and the last time it said "later".
+    invalid: Option<UnixTime>,
+    limited: Option<UnixTime>,
+    /// The authority that was asked last.
+    asked: Option<usize>,
+    /// A crash struck while it was ordered.
+    crashed: Option<UnixTime>,
+    /// An authority wants it renewed now, since then.
+    urged: Option<UnixTime>,
+}
+
+impl Watch {
+    /// The journal is gone, and with it the choice.
+    pub fn forget_choice(&mut self) {
+        self.choice = None;
+    }
+
+    /// The disk took a generation.
+    pub fn stored(&mut self, kept: &Kept) {
+        self.stored = self.stored.max(kept.epoch);
+    }
+}
+
+impl World {
+    fn watch(&mut self, at: At) -> &mut Watch {
+        &mut self.nodes[at.node].keeping[at.cert].watch
+    }
+
+    /// Notes that a rule is broken; the first one counts.
+    pub fn breaks(&mut self, rule: &'static str, at: At, detail: String) {
+        if self.broken.is_none() {
+            if self.tracing {
+                self.trace(at, &format!("BROKEN {rule}: {detail}"));
+            }
+            self.broken = Some(Broken { rule, at: self.now, cert: at.cert, detail });
+        }
+    }
+
+    /// A generation is shown to clients.
+    pub fn shown(&mut self, at: At, kept: &Kept) {
+        let names = &self.nodes[at.node].keeping[at.cert].names;
+        // A clock that was wrong cannot tell what has expired.
+        let fooled = kept.paper.flaw == Some(Fault::CertificateExpired) && kept.obtained_at < kept.paper.not_after;
+        if (kept.paper.flaw.is_some() && !fooled)
+            || kept.paper.key != kept.key
+            || kept.paper.names.iter().any(|name| !names.contains(name))
+        {
+            let detail = format!("{:?}", kept.paper);
+            return self.breaks("only what is verified is served", at, detail);
+        }
+        let (shown, stored) = (self.watch(at).shown, self.watch(at).stored);
+        if kept.epoch < stored {
+            let detail = format!("epoch {} after {stored} was stored", kept.epoch);
+            return self.breaks("the last good bundle is never lost", at, detail);
+        }
+        if kept.epoch < shown {
+            let detail = format!("epoch {} after {shown}", kept.epoch);
+            return self.breaks("a generation never goes back", at, detail);
+        }
+        let watch = self.watch(at);
+        watch.shown = kept.epoch;
+        // What was chosen for a generation that is gone is gone with it.
+        watch.choice = watch.choice.filter(|(epoch, _)| *epoch <= kept.epoch);
+    }
+
+    /// The newest generation on disk was damaged: an older one may come back.
+    pub fn rotted(&mut self, at: At) {
+        let folder = &self.nodes[at.node].folders[at.cert];
+        let newest = folder.newest().map_or(0, |kept| kept.epoch);
+        let watch = self.watch(at);
+        watch.choice = None;
+        (watch.shown, watch.stored) = (newest.min(watch.shown), newest.min(watch.stored));
+    }
+
+    /// The process of a node died: what the disk refused is gone.
+    pub fn died(&mut self, node: usize) {
+        for cert in 0..self.nodes[node].keeping.len() {
+            let keeping = &mut self.nodes[node].keeping[cert];
+            keeping.watch.urged = None;
+            if matches!(keeping.stage, Stage::Ordering { .. }) {
+                keeping.watch.crashed = Some(self.now);
+            }
+            if keeping.unstored.is_some() {
+                keeping.watch.shown = keeping.watch.stored;
+            }
+            if !keeping.journaled {
+                keeping.watch.choice = None;
+            }
+        }
+    }
+
+    /// A name left the configuration.
+    pub fn left(&mut self, at: At) {
+        let watch = self.watch(at);
+        watch.shown = watch.stored;
+        watch.urged = None;
+    }
+
+    /// After every step.
+    pub fn check(&mut self, at: At) {
+        let node = &self.nodes[at.node];
+        let keeping = &node.keeping[at.cert];
+        let civil = node.clock.shows(self.now);
+        let stage = &keeping.stage;
+        let wait = stage.wakes_at().since(civil);
+        let wake = stage.wakes_at();
+        if keeping.served.is_some() && stage.held().is_none() {
+            return self.breaks("the last good bundle is never lost", at, "the stage forgot it".into());
+        }
+        if let Stage::Ordering { attempt, .. } = stage
+            && attempt.give_up_at.since(civil) > HOUR * 2
+            && self.now.since(node.clock.set_at) > HOUR * 2
+        {
+            return self.breaks("nothing waits beyond its deadline", at, format!("an order until {wake}"));
+        }
+        let most = match stage.held() {
+            Some(held) if held.answers_about_renewal() => DAY,
+            Some(held) => held.lifetime().max(HOUR),
+            // At its limits an authority lets nobody in for a week.
+            None => DAY * 7,
+        };
+        let set = self.now.since(node.clock.set_at) < HOUR * 2;
+        if wait > most + MINUTE && node.clock.is_sane(self.now) && !set {
+            return self.breaks("nothing waits beyond its deadline", at, format!("sleeps until {wake}"));
+        }
+        self.check_urged(at);
+        self.check_choice(at);
+    }
+
+    /// No hot loop.
+    pub fn count_moment(&mut self, at: At) {
+        let now = self.now;
+        let watch = self.watch(at);
+        if watch.burst.0 == now {
+            watch.burst.1 += 1;
+            if watch.burst.1 > 40 {
+                self.breaks("no hot loop", at, "40 steps at one moment".into());
+            }
+        } else {
+            watch.burst = (now, 1);
+        }
+    }
+
+    /// A request to an authority.
+    pub fn requested(&mut self, at: At) {
+        let now = self.now;
+        let watch = self.watch(at);
+        if now.since(watch.requests.0) > MINUTE * 10 {
+            watch.requests = (now, 0);
+        }
+        watch.requests.1 += 1;
+        if watch.requests.1 > 600 {
+            self.breaks("requests are bounded", at, "more than one a second for ten minutes".into());
+        }
+    }
+
+    /// An order is placed, or taken up again.
+    pub fn ordered(&mut self, at: At, attempt: &Attempt) {
+        self.check_herd(at);
+        self.counters.orders += 1;
+        let now = self.now;
+        let life = self.cas.iter().map(|ca| ca.life).min().unwrap_or(DAY);
+        let crashes = self.scenario.crash > 0.0;
+        let most = if life < DAY { 600 } else { 40 };
+        if !self.nodes[at.node].keeping[at.cert].wanted {
+            return self.breaks("only names of the configuration are ordered", at, format!("{attempt:?}"));
+        }
+        let off = (self.nodes[at.node].clock.shows(now).0 - now.0).unsigned_abs();
+        let valid = self.standing(at) == Standing::OrderingRenewal;
+        if valid && u128::from(off) > DAY.as_millis() && self.scenario.people.every == Duration::ZERO {
+            return self.breaks("a clock that jumps orders nothing", at, format!("{off} ms off"));
+        }
+        let watch = self.watch(at);
+        if now.since(watch.orders.0) > HOUR {
+            watch.orders = (now, 0);
+        }
+        watch.orders.1 += 1;
+        let orders = watch.orders.1;
+        if orders > if crashes { most * 2 } else { most } {
+            self.breaks("requests are bounded", at, format!("{most} orders in an hour"));
+        }
+    }
+
+    /// Certificates that were born together must not fall due together.
+    fn check_herd(&mut self, at: At) {
+        let Some(most) = self.scenario.herd else { return };
+        let now = self.now;
+        if now.since(self.began) < DAY {
+            return;
+        }
+        if now.since(self.minute.0) >= MINUTE {
+            self.minute = (now, 0);
+        }
+        self.minute.1 += 1;
+        if self.minute.1 > most {
+            self.breaks("no herd", at, format!("{most} orders within a minute"));
+        }
+    }
+
+    /// newOrder is about to be asked: nothing that was issued and is good may wait to be fetched.
+    pub fn places(&mut self, at: At, ca: usize) {
+        let (now, names) = (self.now, self.nodes[at.node].keeping[at.cert].names.clone());
+        let disturbed = match self.nodes[at.node].health {
+            Health::Well if !self.nodes[at.node].clock.wrong => self.nodes[at.node].disturbed,
+            _ => now,
+        };
+        // There is one record for a certificate: whoever asks another authority gives up what waits at the first.
+        let before = self.nodes[at.node].keeping[at.cert].watch.asked;
+        self.nodes[at.node].keeping[at.cert].watch.asked = Some(ca);
+        if before.is_some_and(|before| before != ca) {
+            return;
+        }
+        let authority = &self.cas[ca];
+        let folder = &self.nodes[at.node].folders[at.cert];
+        let had = |serial: u64| folder.readable().any(|kept| (kept.paper.ca, kept.paper.serial) == (ca, serial));
+        let waiting = authority.orders.iter().find(|(_, order)| {
+            order.names == names
+                && order.is_issued()
+                && order.paper.as_ref().is_some_and(|paper| paper.flaw.is_none() && !had(paper.serial))
+                && now.since(order.issued_at) < MINUTE * 50
+                && order.issued_at > disturbed
+        });
+        if let Some((number, _)) = waiting
+            && authority.is_well(now)
+        {
+            let detail = format!("order {number} at {}", authority.url);
+            self.breaks("what was issued is fetched, not ordered again", at, detail);
+        }
+    }
+
+    /// An order ended badly.
+    pub fn refused(&mut self, at: At, work: &Work, why: &Failure) {
+        let now = self.now;
+        match why {
+            Failure::Unreachable { .. } | Failure::Account { .. } | Failure::Local { .. } | Failure::Busy => {}
+            Failure::Limited { .. } => self.watch(at).limited = Some(now),
+            Failure::BadCertificate { detail } => {
+                let node = &self.nodes[at.node];
+                let well = self.cas[work.ca].is_well(now) && now.since(node.disturbed) > HOUR;
+                if well && detail.contains("private key") {
+                    self.breaks("the key of a request is kept", at, detail.clone());
+                }
+            }
+            _ => {}
+        }
+        if !matches!(why, Failure::Unreachable { .. } | Failure::Account { .. } | Failure::Local { .. } | Failure::Busy)
+        {
+            self.watch(at).invalid = Some(now);
+        }
+        self.check_limits(at);
+    }
+
+    /// How near we came to the limits of the authorities.
+    pub fn check_limits(&mut self, at: At) {
+        let node = &self.nodes[at.node];
+        // What cannot be written down is forgotten by a crash: then nobody can count.
+        if node.health != Health::Well || self.now.since(node.refused) < DAY * 7 {
+            return;
+        }
+        let names = node.keeping[at.cert].names.clone();
+        // Whoever has the wrong time cannot tell what was within the hour, or the week.
+        let set = self.now.since(node.clock.set_at) < HOUR * 2;
+        let leapt = node.clock.leapt_at.is_some_and(|leapt| self.now.since(leapt) < DAY * 8);
+        let crashed = node.keeping[at.cert].watch.crashed.is_some_and(|crashed| self.now.since(crashed) < DAY * 7);
+        for place in 0..self.cas.len() {
+            let ca = &mut self.cas[place];
+            if ca.limits.is_none() {
+                continue;
+            }
+            let (issued, failed, row) = ca.books.of(&names, self.now);
+            let (url, detail) = (ca.url.clone(), |what: String, url: &str| format!("{what} at {url}"));
+            // An order that a crash interrupted is taken up without a second count.
+            if !leapt && issued > if crashed { 5 } else { 4 } {
+                self.breaks("at most 4 certificates a week", at, detail(format!("{issued} issued"), &url));
+            } else if failed > 4 && !set {
+                self.breaks("at most 4 failed validations an hour", at, detail(format!("{failed} failed"), &url));
+            } else if row >= 1100 {
+                self.breaks("no pause for failures in a row", at, detail(format!("{row} in a row"), &url));
+            }
+        }
+    }
+
+    /// An authority answered about renewal.
+    pub fn informed(&mut self, at: At, info: Option<&RenewalInfo>) {
+        let now = self.now;
+        let past = info.is_some_and(|info| info.start < info.end && info.end < now);
+        let names = self.nodes[at.node].keeping[at.cert].names.clone();
+        let spent = self.cas.iter_mut().map(|ca| ca.books.of(&names, now).0).max().unwrap_or(0) >= 3;
+        let meant = self.cas.iter().any(|ca| ca.suffers(Fault::AriPast, now));
+        let sane = self.nodes[at.node].clock.is_sane(now) && meant && !spent;
+        let watch = self.watch(at);
+        match past && sane {
+            true => _ = watch.urged.get_or_insert(now),
+            false => watch.urged = None,
+        }
+    }
+
+    /// A window in the past means now.
+    fn check_urged(&mut self, at: At) {
+        let Some(since) = self.nodes[at.node].keeping[at.cert].watch.urged else { return };
+        let keeping = &self.nodes[at.node].keeping[at.cert];
+        let trouble = keeping.stage.trouble();
+        let idle = matches!(keeping.stage, Stage::Serving { .. }) && trouble.failures == 0;
+        if idle && self.now.since(since) > MINUTE * 30 {
+            self.breaks("a window in the past means now", at, format!("wanted since {since}"));
+        }
+        if !matches!(self.nodes[at.node].keeping[at.cert].stage, Stage::Serving { .. }) {
+            self.watch(at).urged = None;
+        }
+    }
+
+    /// The moment chosen in a window stays while the window stays.
+    fn check_choice(&mut self, at: At) {
+        let held = self.nodes[at.node].keeping[at.cert].stage.held();
+        let Some((epoch, choice)) = held.and_then(|held| Some((held.epoch, held.choice?))) else { return };
+        let rotten = self.now.since(self.nodes[at.node].disturbed) < HOUR;
+        let before = self.watch(at).choice.replace((epoch, choice));
+        if let Some((of, before)) = before
+            && (of, before.start, before.end) == (epoch, choice.start, choice.end)
+            && before.at != choice.at
+            && !rotten
+        {
+            self.breaks("a choice within a window is kept", at, format!("{} became {}", before.at, choice.at));
+        }
+    }
+
+    /// A certificate that was put in force reached its end.
+    pub fn may_have_expired(&mut self, at: At) {
+        let ended = |kept: &Kept, now| now >= kept.paper.not_after;
+        let of = &self.nodes[at.node];
+        if of.up && of.keeping[at.cert].served.as_ref().is_some_and(|kept| ended(kept, self.now)) {
+            self.choose(at);
+        }
+        let node = &self.nodes[at.node];
+        let keeping = &node.keeping[at.cert];
+        let Some(served) = &keeping.served else { return };
+        if !keeping.wanted || !ended(served, self.now) {
+            return;
+        }
+        self.counters.expired += 1;
+        let detail = format!("epoch {} until {}", served.epoch, served.paper.not_after);
+        let better = node.folders[at.cert].readable().find(|kept| self.now < kept.paper.not_after);
+        let late = self.now.since(served.paper.not_after) >= MINUTE * 6;
+        if let Some(better) = better.filter(|_| late && node.up && node.clock.is_sane(self.now)) {
+            let detail = format!("{detail}, while epoch {} holds until {}", better.epoch, better.paper.not_after);
+            return self.breaks("never an expired one while a valid one is held", at, detail);
+        }
+        if !late {
+            self.push(self.now + MINUTE * 7, What::Expiry(at));
+        }
+        if self.scenario.nothing_expires {
+            self.breaks("no name expires", at, detail);
+        }
+    }
+
+    /// The storm is over: from now on everything must come right.
+    pub fn calmed(&mut self) {
+        for at in self.everywhere() {
+            let grace = self.grace(at);
+            self.push(self.now + grace, What::Recovered(at));
+        }
+    }
+
+    /// How long after the storm a certificate may take: an hour, and what the limits of the authorities add.
+    fn grace(&mut self, at: At) -> Duration {
+        let names = self.nodes[at.node].keeping[at.cert].names.clone();
+        let calm = self.calm_from;
+        let watch = &self.nodes[at.node].keeping[at.cert].watch;
+        let lately = |moment: Option<UnixTime>| moment.is_some_and(|moment| calm.since(moment) < DAY);
+        let mut grace = HOUR;
+        if lately(watch.invalid) || lately(watch.limited) {
+            grace += HOUR * 7;
+        }
+        let spent = self.cas.iter_mut().any(|ca| ca.limits.is_some() && ca.books.of(&names, calm).0 >= 3);
+        if spent { grace + DAY * 7 } else { grace }
+    }
+
+    /// When the run ends.
+    pub fn at_the_end(&mut self) {
+        for at in self.everywhere() {
+            self.is_valid(at, "every name is valid in the end");
+            self.check_limits(at);
+        }
+    }
+
+    /// Whether a name of the configuration has a valid certificate in force.
+    pub fn is_valid(&mut self, at: At, rule: &'static str) {
+        let keeping = &self.nodes[at.node].keeping[at.cert];
+        let now = self.now;
+        let in_force = |kept: &Kept| kept.paper.not_before <= now && now < kept.paper.not_after;
+        let valid = keeping.served.as_ref().is_some_and(in_force);
+        if keeping.wanted && !valid {
+            let detail = format!("{:?}", keeping.stage);
+            self.breaks(rule, at, detail);
+        }
+    }
+}
