@@ -5,6 +5,7 @@ mod account;
 mod challenge;
 pub mod dns01;
 pub mod fault;
+mod inherited;
 pub mod internal;
 mod jws;
 mod keys;
@@ -16,6 +17,8 @@ pub mod transport;
 mod trust;
 mod verdict;
 mod wire;
+
+pub use self::inherited::{Inherited, inherit};
 
 use std::io;
 use std::sync::Arc;

@@ -74,6 +74,20 @@ enum Command {
     /// Accounts, keys and certificates of this node, sealed into one file and brought back.
     #[command(subcommand)]
     State(State),
+    /// Shows which certificates and accounts certbot, Caddy or nginx's ACME module keep, and takes over what the
+    /// configuration asks for. What is read is never changed.
+    Import {
+        /// certbot's /etc/letsencrypt, Caddy's storage, or the state path of an issuer of nginx's ACME module.
+        path: PathBuf,
+        #[command(flatten)]
+        place: Place,
+        /// Take over what is wanted, so that no order is placed for it. No semper may be running.
+        #[arg(long)]
+        write: bool,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// What would change if semper took nginx's place here. Changes nothing.
     Migrate {
         #[command(flatten)]
@@ -152,6 +166,7 @@ pub fn run(program: &[String]) -> ExitCode {
         Command::Ca(ca) => ca.run(),
         Command::Trust(trust) => trust.run(),
         Command::State(state) => state.run(),
+        Command::Import { path, place, write, json } => look::import(&path, place.layout(), write, json),
         Command::Migrate { place, json } => look::migrate(place.layout(), json),
     }
 }

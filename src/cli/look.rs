@@ -51,6 +51,33 @@ pub fn say(complaints: &[Complaint], files: &[SourceFile]) {
     }
 }
 
+/// `semper import`.
+pub fn import(path: &Path, layout: Layout, write: bool, json: bool) -> ExitCode {
+    let conf = layout.conf.display().to_string();
+    let wish = Wish::Conf { layout, directives: None, offline: true };
+    let plan = match wish.judge(&OfflineWorld) {
+        Ok(Loaded { plan, .. }) => plan,
+        Err(Broken { complaints, files }) => {
+            say(&complaints, &files);
+            println!("{conf}: refused");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = match super::import::survey(path, &plan, RealClock.now(), write) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("semper: {}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print!("{}", report.text());
+    }
+    if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
 /// `semper migrate`.
 pub fn migrate(layout: Layout, json: bool) -> ExitCode {
     let conf = layout.conf.display().to_string();
