@@ -11,6 +11,7 @@ command_of cc gcc
 command_of make make
 command_of curl curl
 command_of openssl openssl
+command_of certbot certbot
 command_of pebble pebble
 command_of named bind9
 command_of nsupdate bind9-dnsutils

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 const LONGEST_FILE: usize = 500;
+const LONGEST_FUNCTION: usize = 60;
+/// Stands above a function that is longer on purpose; the reason follows.
+const EXCEPTION: &str = "// Longer than sixty lines: ";
 
 /// Rooms that decide or only name things: no I/O, no clock, no dice.
 const PURE: &[&str] = &["h1", "cert", "fleet", "route", "balance", "conf", "plan", "words", "clock"];
@@ -121,6 +124,104 @@ fn every_file_opens_with_a_header_and_stays_short() {
         }
     }
     none(faults);
+}
+
+#[test]
+fn functions_stay_short_or_say_why_not() {
+    let mut faults = Vec::new();
+    for file in sources("src").into_iter().filter(|file| !is_tests(&file.name)) {
+        let lines: Vec<&str> = file.code.lines().take(file.lines).collect();
+        let written: Vec<&str> = file.text.lines().collect();
+        for (at, length) in functions(&lines) {
+            let excused = at > 0 && written[at - 1].trim_start().starts_with(EXCEPTION);
+            if length > LONGEST_FUNCTION && !excused {
+                faults.push(format!("{}:{}: {length} lines, at most {LONGEST_FUNCTION}", file.name, at + 1));
+            }
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn no_path_climbs_out_of_its_room() {
+    let mut faults = Vec::new();
+    for file in sources("src") {
+        for (number, line) in file.code.lines().enumerate() {
+            let climbs = climb(line);
+            // A module of unit tests within a file stands one deeper.
+            let depth = depth(&file.name) + usize::from(number >= file.lines);
+            if climbs > depth {
+                faults.push(format!(
+                    "{}:{}: {climbs} times `super`, out of room `{}`",
+                    file.name,
+                    number + 1,
+                    file.room
+                ));
+            }
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn the_scanner_measures_functions_and_climbs() {
+    let code = "impl A {\n    pub fn a(\n        b: u8,\n    ) -> u8 {\n        b\n    }\n    fn c() {}\n}\ntrait T {\n    fn d();\n}";
+    let lines: Vec<&str> = code.lines().collect();
+    assert_eq!(functions(&lines), [(1, 5)]);
+    assert_eq!((climb("use super::super::a;"), climb("a::super::b"), climb("superb::x")), (2, 1, 0));
+    assert_eq!((depth("src/http/conn/head.rs"), depth("src/http/mod.rs"), depth("src/clock.rs")), (2, 0, 0));
+}
+
+/// Functions with a body of several lines: the line where each begins, and how many it has.
+fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let body = line.trim_start();
+        let words = body.split_whitespace().take_while(|word| *word != "fn").collect::<Vec<_>>();
+        let known = |word: &&str| word.starts_with("pub") || ["const", "async", "unsafe", "in"].contains(word);
+        let declares = body.split_whitespace().nth(words.len()) == Some("fn") && words.iter().all(|word| known(word));
+        if !declares || line.trim_end().ends_with(['}', ';']) {
+            continue;
+        }
+        let indent = &line[..line.len() - body.len()];
+        let end = lines[at + 1..].iter().position(|line| {
+            let ends = line.strip_prefix(indent).is_some_and(|rest| rest.starts_with('}'));
+            let declared_only = line.trim_end().ends_with(';') && line.len() - line.trim_start().len() == indent.len();
+            ends || declared_only
+        });
+        if let Some(end) = end.filter(|end| lines[at + 1 + end].trim_start().starts_with('}')) {
+            found.push((at, end + 2));
+        }
+    }
+    found
+}
+
+/// How many `super::` follow each other in the longest run of a line.
+fn climb(line: &str) -> usize {
+    let mut longest = 0;
+    for (at, _) in line.match_indices("super::") {
+        let before = at.checked_sub(1).and_then(|at| line.as_bytes().get(at));
+        if before.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_') {
+            continue;
+        }
+        let mut rest = &line[at..];
+        let mut run = 0;
+        while let Some(after) = rest.strip_prefix("super::") {
+            (rest, run) = (after, run + 1);
+        }
+        longest = longest.max(run);
+    }
+    longest
+}
+
+/// How many modules a file stands below its room.
+fn depth(name: &str) -> usize {
+    let parts: Vec<&str> = name.trim_end_matches(".rs").split('/').skip(2).collect();
+    parts.iter().filter(|part| **part != "mod").count()
+}
+
+fn is_tests(name: &str) -> bool {
+    name.ends_with("tests.rs") || name.contains("/tests/")
 }
 
 #[test]

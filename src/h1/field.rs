@@ -82,6 +82,7 @@ impl FieldLine {
     }
 
     /// Looks at `buf[*at..]` up to the end of one line.
+    // Longer than sixty lines: one machine, and every state of it is seen at a glance.
     pub(super) fn step(&mut self, buf: &[u8], at: &mut usize) -> Result<Step, Offence> {
         while let Some(&byte) = buf.get(*at) {
             let here = *at as u32;

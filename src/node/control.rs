@@ -24,6 +24,7 @@ use crate::plan::listener::ListenAddress;
 use crate::plan::tls::CertificateSource;
 use crate::plan::upstream::Upstream;
 use crate::tls::build::Tls;
+use crate::watch::renewers::Renewers;
 use crate::zone::beats::Beats;
 use crate::zone::challenges::Challenges;
 use crate::zone::concerns::Concerns;
@@ -158,6 +159,7 @@ pub(super) struct Desk {
     plan: Option<Arc<Plan>>,
     epoch: u64,
     faults: Vec<String>,
+    rivals: Vec<String>,
     since: UnixTime,
     admin: Option<(PathBuf, UnixListener)>,
     say: mpsc::WeakUnboundedSender<Said>,
@@ -198,6 +200,7 @@ impl Desk {
             plan: None,
             epoch: 0,
             faults: Vec::new(),
+            rivals: Vec::new(),
             since,
             admin: None,
             say,
@@ -270,6 +273,7 @@ impl Desk {
         if self.admin.as_ref().is_none_or(|(open, _)| *open != path) {
             self.admin = admin::open(&path).map(|listener| (path, listener));
         }
+        self.look_for_rivals(&plan);
         (self.plan, self.epoch, self.faults) = (Some(plan), epoch, faults);
         self.rescue();
         // Whoever waits no longer need not know.
@@ -282,6 +286,20 @@ impl Desk {
         if let Some(plan) = &self.plan {
             self.rescuer.look(plan, &mut self.keepers);
         }
+    }
+
+    /// Who else renews what we look after; said once, and again when it changes.
+    fn look_for_rivals(&mut self, plan: &Plan) {
+        if plan.certificates.is_empty() {
+            return self.rivals.clear();
+        }
+        let names: Vec<String> =
+            plan.certificates.iter().flat_map(|spec| &spec.identifiers).map(ToString::to_string).collect();
+        let rivals = Renewers::below(std::path::Path::new("/")).rivals(&names);
+        for rival in rivals.iter().filter(|rival| !self.rivals.contains(rival)) {
+            tracing::warn!("{rival}");
+        }
+        self.rivals = rivals;
     }
 
     /// Looks once more for hosts that were not found when the configuration was read.
@@ -341,6 +359,7 @@ impl Desk {
             faults: self.faults.iter().cloned().chain(self.around.exports.troubles()).collect(),
             concerns: self.around.concerns.all(),
             served: self.served.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            rivals: self.rivals.clone(),
         }
     }
 

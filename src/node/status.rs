@@ -38,6 +38,9 @@ pub struct Status {
     /// What clients get, as far as it can be seen from here.
     #[serde(default)]
     pub served: Served,
+    /// Other programs that still renew what semper looks after.
+    #[serde(default)]
+    pub rivals: Vec<String>,
 }
 
 /// One certificate.
@@ -127,6 +130,9 @@ impl Status {
             let _ = writeln!(out, "CONCERN {concern} (for {})", span(concern.since, self.now));
         }
         self.served_text(&mut out);
+        for rival in &self.rivals {
+            let _ = writeln!(out, "NOTE {rival}");
+        }
         let mut certificates: Vec<&Certificate> = self.certificates.iter().collect();
         certificates.sort_by_key(|certificate| certificate.shown.as_ref().map(|shown| shown.not_after));
         for certificate in certificates {
@@ -203,10 +209,11 @@ mod tests {
             faults: vec![],
             concerns: vec![],
             served: Served::default(),
+            rivals: vec!["certbot still renews x too".into()],
         };
         let text = status.text();
         let at = |name: &str| text.find(&format!("\n{name}: ")).unwrap();
         assert!(at("none") < at("gone") && at("gone") < at("later"), "{text}");
-        assert!(text.contains("EXPIRED 50s ago"));
+        assert!(text.contains("EXPIRED 50s ago") && text.contains("NOTE certbot still renews x"));
     }
 }

@@ -5,3 +5,4 @@ pub mod files;
 mod links;
 pub mod preflight;
 pub mod probe;
+pub mod renewers;

@@ -1,11 +1,10 @@
 //! What would change if semper took nginx's place here? `semper migrate -c FILE`: reads, changes nothing, and reports.
 
 pub mod names;
-pub mod renewers;
 pub mod report;
 
 use crate::plan::Plan;
-use renewers::Renewers;
+use crate::watch::renewers::Renewers;
 use report::Report;
 use std::path::Path;
 

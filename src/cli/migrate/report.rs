@@ -1,7 +1,7 @@
 //! How is the survey told? As text for a person, as JSON for scripts. Plain functions of what was found.
 
 use super::names::{Challenge, ServedName};
-use super::renewers::Renewers;
+use crate::watch::renewers::Renewers;
 use std::fmt::Write;
 
 /// Everything that `semper migrate` says.
@@ -136,8 +136,8 @@ fn section(out: &mut String, title: &str, lines: &[String]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::renewers::Trigger;
     use super::*;
+    use crate::watch::renewers::Trigger;
 
     #[test]
     fn a_running_timer_is_switched_off_and_on_again() {

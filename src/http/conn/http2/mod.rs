@@ -126,6 +126,16 @@ impl Terms {
             send_timeout: client.send_timeout,
         }
     }
+
+    /// How long a connection without a stream may wait, after so many requests.
+    fn patience(&self, leaving: bool, requests: u64) -> Duration {
+        match requests {
+            // Once we leave, only the last bytes are still to be taken.
+            _ if leaving => self.send_timeout,
+            0 => self.header_timeout,
+            _ => self.keepalive_timeout,
+        }
+    }
 }
 
 async fn drive<I, S>(
@@ -159,13 +169,7 @@ async fn drive<I, S>(
                 return Poll::Pending;
             }
             if deadline.due().is_none() {
-                let wait = match connection.requests.get() {
-                    // Once we leave, only the last bytes are still to be taken.
-                    _ if leaving => terms.send_timeout,
-                    0 => terms.header_timeout,
-                    _ => terms.keepalive_timeout,
-                };
-                deadline.set(Instant::now() + wait);
+                deadline.set(Instant::now() + terms.patience(leaving, connection.requests.get()));
             }
             deadline.poll(cx).map(|()| Event::Due)
         });

@@ -1,6 +1,7 @@
 //! Who renews certificates on this machine today? certbot's renewal files, timers, cron lines, hooks, and the traces of
 //! other clients. Reads below a root folder (so that tests can build one); changes nothing.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,10 @@ pub struct Lineage {
     pub authenticator: Option<String>,
     /// `server =`: the ACME directory.
     pub server: Option<String>,
+    /// The names that its webroot is for (`[[webroot_map]]`), which are those of its certificate.
+    pub names: Vec<String>,
+    /// `autorenew = False`: certbot leaves it alone.
+    pub rests: bool,
     /// Its own hooks (`pre_hook`, `post_hook`, `renew_hook`, `deploy_hook`).
     pub hooks: Vec<String>,
 }
@@ -105,6 +110,28 @@ impl Renewers {
         }
     }
 
+    /// What still renews one of `names` although semper looks after it: a sentence for each lineage of certbot that a
+    /// timer or a cron line keeps alive. Both would order, and share the authority's limits.
+    pub fn rivals(&self, names: &[String]) -> Vec<String> {
+        let starts =
+            |trigger: &&Trigger| matches!(trigger.kind, "systemd timer" | "cron") && trigger.says.contains("certbot");
+        let Some(trigger) = self.triggers.iter().find(starts) else { return Vec::new() };
+        let names: HashSet<&String> = names.iter().collect();
+        let mut found = Vec::new();
+        for lineage in self.lineages.iter().filter(|lineage| !lineage.rests) {
+            let theirs = lineage.names.iter().chain([&lineage.name]);
+            let Some(both) = theirs.into_iter().find(|name| names.contains(name)) else { continue };
+            found.push(format!(
+                "certbot still renews {both} too ({}, started by {}): `certbot delete --cert-name {}`, or `autorenew = False` \
+                 in its renewal file, leaves the name to semper",
+                lineage.file.display(),
+                trigger.file.display(),
+                lineage.name
+            ));
+        }
+        found
+    }
+
     /// The lineage whose files a server names, by the path as written or where its links lead.
     pub fn lineage_of(&self, certificate: &Path) -> Option<&Lineage> {
         let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -121,10 +148,14 @@ impl Lineage {
     pub fn parse(file: &Path, text: &str) -> Lineage {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut lineage = Lineage { name: stem, file: file.to_owned(), ..Lineage::default() };
-        for line in text.lines() {
+        let mut webroots = false;
+        for line in text.lines().map(str::trim) {
+            webroots = line == "[[webroot_map]]" || webroots && !line.starts_with('[');
             let Some((key, value)) = line.split_once('=') else { continue };
             let value = value.trim().to_owned();
             match key.trim() {
+                name if webroots => lineage.names.push(name.to_owned()),
+                "autorenew" => lineage.rests = value.eq_ignore_ascii_case("false"),
                 "fullchain" => lineage.fullchain = Some(value.into()),
                 "privkey" => lineage.privkey = Some(value.into()),
                 "authenticator" => lineage.authenticator = Some(value),
@@ -165,7 +196,8 @@ mod tests {
             "etc/letsencrypt/renewal/example.com.conf",
             "version = 2.1.0\nfullchain = /etc/letsencrypt/live/example.com/fullchain.pem\n\
              privkey = /etc/letsencrypt/live/example.com/privkey.pem\n[renewalparams]\nauthenticator = webroot\n\
-             server = https://ca.test/dir\nrenew_hook = systemctl reload nginx\n",
+             server = https://ca.test/dir\nrenew_hook = systemctl reload nginx\n[[webroot_map]]\n\
+             www.example.com = /var/www\n",
         );
         write("etc/systemd/system/timers.target.wants/certbot.timer", "");
         write("etc/systemd/system/timers.target.wants/apt-daily.timer", "");
@@ -194,6 +226,28 @@ mod tests {
         assert_eq!(of("/etc/letsencrypt/live/example.com/fullchain.pem"), Some("example.com"));
         assert_eq!(of("/etc/letsencrypt/live/example.com/cert.pem"), Some("example.com"));
         assert_eq!(of("/etc/ssl/other.pem"), None);
+    }
+
+    #[test]
+    fn a_certbot_that_still_runs_for_one_of_our_names_is_a_rival() {
+        let root = machine();
+        let ours = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let found = Renewers::below(root.path());
+        assert_eq!(found.rivals(&ours(&["other.example"])), Vec::<String>::new());
+        let said = found.rivals(&ours(&["www.example.com", "x.example"]));
+        assert!(
+            said.len() == 1 && said[0].contains("certbot.timer") && said[0].contains("example.com.conf"),
+            "{said:?}"
+        );
+        // At rest, or with nobody who starts it, it is none.
+        let file = root.path().join("etc/letsencrypt/renewal/example.com.conf");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("autorenew = False\n{text}")).unwrap();
+        assert!(Renewers::below(root.path()).rivals(&ours(&["www.example.com"])).is_empty());
+        fs::write(&file, text).unwrap();
+        fs::remove_dir_all(root.path().join("etc/systemd")).unwrap();
+        fs::remove_dir_all(root.path().join("etc/cron.d")).unwrap();
+        assert!(Renewers::below(root.path()).rivals(&ours(&["www.example.com"])).is_empty());
     }
 
     #[test]
