@@ -4,13 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::fault::Fault;
+use crate::net::proof::AnyServer;
 
 /// TLS settings for requests to an authority: HTTP/1.1, roots from `trusted` or the system, or no verification.
 pub fn client(trusted: Option<&Path>, verify: bool) -> Result<Arc<ClientConfig>, Fault> {
@@ -20,7 +19,7 @@ pub fn client(trusted: Option<&Path>, verify: bool) -> Result<Arc<ClientConfig>,
         .map_err(|error| Fault::Trust { detail: error.to_string() })?;
     let mut config = match (verify, trusted) {
         (false, _) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth()
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer::default())).with_no_client_auth()
         }
         (true, Some(file)) => builder.with_root_certificates(roots(file)?).with_no_client_auth(),
         (true, None) => match rustls_platform_verifier::Verifier::new(provider) {
@@ -45,43 +44,4 @@ fn roots(file: &Path) -> Result<RootCertStore, Fault> {
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;
     }
     if roots.is_empty() { Err(bad("no certificate in it".into())) } else { Ok(roots) }
-}
-
-/// `ssl_verify off`: believes anyone who can finish a handshake.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -37,4 +37,4 @@ pub use request::{RequestHead, RequestParser};
 pub use response::{ResponseHead, ResponseParser};
 pub use room::HeadRules;
 pub use version::Version;
-pub use write::{Unsendable, reason, write_field, write_fields, write_request_line, write_status_line};
+pub use write::{Unsendable, reason, write_decimal, write_field, write_fields, write_request_line, write_status_line};

@@ -142,3 +142,18 @@ pub fn reason(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+/// Appends a decimal number without formatting machinery.
+pub fn write_decimal(out: &mut BytesMut, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}

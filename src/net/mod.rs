@@ -15,6 +15,7 @@ pub mod offers;
 pub mod opener;
 pub mod own;
 pub mod pool;
+pub mod proof;
 pub mod proxy_protocol;
 pub mod reresolve;
 pub mod resolver;

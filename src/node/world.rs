@@ -112,38 +112,6 @@ impl World for OfflineWorld {
     fn metadata(&self, path: &Path) -> Result<Kind, Errno> {
         RealWorld { judge_certificates: false }.metadata(path)
     }
-
-    fn resolve(&self, _host: &str) -> Option<Vec<IpAddr>> {
-        Some(vec![IpAddr::from([127, 0, 0, 1])])
-    }
-
-    fn user(&self, _name: &str) -> Option<(u32, u32)> {
-        Some((65534, 65534))
-    }
-
-    fn group(&self, _name: &str) -> Option<u32> {
-        Some(65534)
-    }
-
-    fn check_pair(&self, _pair: &PairOnDisk<'_>) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn check_trusted(&self, _path: &Path) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn is_root(&self) -> bool {
-        true
-    }
-
-    fn processors(&self) -> usize {
-        1
-    }
-
-    fn hostname(&self) -> String {
-        "localhost".to_owned()
-    }
 }
 
 /// What OpenSSL says when `fopen` failed.

@@ -6,12 +6,11 @@ use super::tickets::Identity;
 use super::trust::{Role, Trust};
 use crate::clock::UnixTime;
 use crate::net::connection::ClientCertificate;
+use crate::net::proof::{Proof, proved_by_signature};
 use bytes::Bytes;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{DistinguishedName, Error};
 use std::sync::Arc;
 
 /// The demands of one server on its clients' certificates.
@@ -39,13 +38,12 @@ impl ClientDemands {
 #[derive(Debug)]
 pub(super) struct AnyCertificate {
     hints: Arc<[DistinguishedName]>,
-    algorithms: WebPkiSupportedAlgorithms,
+    proof: Proof,
 }
 
 impl AnyCertificate {
     pub fn new(hints: Arc<[DistinguishedName]>) -> AnyCertificate {
-        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        AnyCertificate { hints, algorithms }
+        AnyCertificate { hints, proof: Proof::default() }
     }
 }
 
@@ -67,47 +65,5 @@ impl ClientCertVerifier for AnyCertificate {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature_with_raw_key(message, &public_key(cert)?, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// rustls's own goes through webpki, which does not read certificates of version 1.
-pub(super) fn verify_tls12_signature(
-    message: &[u8],
-    cert: &CertificateDer<'_>,
-    dss: &DigitallySignedStruct,
-    algorithms: &WebPkiSupportedAlgorithms,
-) -> Result<HandshakeSignatureValid, Error> {
-    let spki = public_key(cert)?;
-    let bad = || Error::InvalidCertificate(CertificateError::BadSignature);
-    let (_, verifiers) = algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme).ok_or_else(bad)?;
-    let key = webpki::RawPublicKeyEntity::try_from(&spki).map_err(|_| bad())?;
-    let proven = verifiers.iter().any(|verifier| key.verify_signature(*verifier, message, dss.signature()).is_ok());
-    if proven { Ok(HandshakeSignatureValid::assertion()) } else { Err(bad()) }
-}
-
-/// The public key of a certificate of any version.
-pub(super) fn public_key(cert: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
-    let bad = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
-    let (_, parsed) = x509_parser::parse_x509_certificate(cert).map_err(bad)?;
-    Ok(SubjectPublicKeyInfoDer::from(parsed.public_key().raw.to_vec()))
+    proved_by_signature!();
 }

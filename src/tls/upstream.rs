@@ -4,23 +4,23 @@
 
 use super::build::{Fault, Tls};
 use super::certificates::Slot;
-use super::client_auth::{public_key, verify_tls12_signature};
 use super::suites;
 use super::trust::{Role, Trust, Unverified};
 use crate::cert::inspect::Leaf;
 use crate::clock::Clock;
 use crate::net::dial::UpstreamTlsConfigs;
+use crate::net::proof::{Proof, proved_by_signature};
 use crate::plan::Plan;
 use crate::plan::location::{Handler, Location, LocationTree, Locations};
 use crate::plan::script::Op;
 use crate::plan::tls::{CertificateSource, FileCertificate, TlsProtocol, UpstreamTls};
 use crate::words::Identifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, Error, OtherError};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -104,9 +104,8 @@ impl Tls {
             (Arc::new(aws_lc_rs::default_provider()), all)
         });
         let trust = key.verify.then(|| self.upstream_trust(key, faults));
-        let algorithms = provider.signature_verification_algorithms;
         let clock = self.clock().clone();
-        let verifier = UpstreamVerifier { trust, depth: key.verify_depth, clock, algorithms };
+        let verifier = UpstreamVerifier { trust, depth: key.verify_depth, clock, proof: Proof::default() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .expect("`suites` leaves out versions without a suite")
@@ -186,7 +185,7 @@ struct UpstreamVerifier {
     trust: Option<Trust>,
     depth: u32,
     clock: Arc<dyn Clock>,
-    algorithms: WebPkiSupportedAlgorithms,
+    proof: Proof,
 }
 
 impl std::fmt::Debug for UpstreamVerifier {
@@ -219,27 +218,7 @@ impl ServerCertVerifier for UpstreamVerifier {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature_with_raw_key(message, &public_key(cert)?, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    proved_by_signature!();
 }
 
 /// In the words of OpenSSL, which `dial` prints.

@@ -190,23 +190,7 @@ pub fn local(test: impl Future<Output = ()>) {
 
 /// A plan with nothing in it.
 fn plan() -> Arc<Plan> {
-    let process = Process {
-        user: None,
-        pid: "pid".into(),
-        daemon: false,
-        master: false,
-        workers: Some(1),
-        worker_connections: 512,
-        open_files: None,
-        shutdown_timeout: None,
-        working_directory: None,
-        error_logs: Box::default(),
-        environment: Box::default(),
-        state_path: "state".into(),
-        strict_start: false,
-        challenge_listen: Default::default(),
-    };
-    Arc::new(Plan { process, http: None, issuers: Box::default(), ..Plan::default() })
+    Arc::default()
 }
 
 struct Answers {

@@ -4,9 +4,8 @@
 
 use arc_swap::ArcSwap;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SigningKey};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime as PkiTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, SignatureScheme, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned};
 use semper::cert::gate::{FileBytes, read_files};
 use semper::clock::{Clock, UnixTime};
 use semper::net::accept::{Counts, End, Listening, Worker, run};
@@ -193,7 +192,7 @@ impl TestCa {
                 .with_protocol_versions(&[version_of(version)])
                 .unwrap()
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anything))
+                .with_custom_certificate_verifier(Arc::new(semper::net::proof::AnyServer::default()))
                 .with_no_client_auth(),
         )
     }
@@ -209,7 +208,7 @@ impl TestCa {
                 .with_protocol_versions(&[version_of(version)])
                 .unwrap()
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anything))
+                .with_custom_certificate_verifier(Arc::new(semper::net::proof::AnyServer::default()))
                 .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified))),
         )
     }
@@ -223,7 +222,7 @@ impl TestCa {
                 .with_protocol_versions(&[&rustls::version::TLS12])
                 .unwrap()
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anything))
+                .with_custom_certificate_verifier(Arc::new(semper::net::proof::AnyServer::default()))
                 .with_no_client_auth(),
         )
     }
@@ -231,47 +230,6 @@ impl TestCa {
 
 fn version_of(version: ProtocolVersion) -> &'static rustls::SupportedProtocolVersion {
     if version == ProtocolVersion::TLSv1_3 { &rustls::version::TLS13 } else { &rustls::version::TLS12 }
-}
-
-/// Takes any certificate: these tests look at it themselves.
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: PkiTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// A server with these names and certificates; `*.x` is a suffix.

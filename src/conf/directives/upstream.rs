@@ -231,18 +231,7 @@ impl Group {
     }
 
     fn server(&mut self, reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Complaint> {
-        let mut server = UpstreamServer {
-            name: directive.args[0].clone(),
-            addresses: Box::default(),
-            host: None,
-            weight: 1,
-            max_conns: 0,
-            max_fails: 1,
-            fail_timeout: Duration::from_secs(10),
-            backup: false,
-            down: false,
-            resolve: false,
-        };
+        let mut server = UpstreamServer::new(directive.args[0].clone(), []);
         for text in directive.args.iter().skip(1) {
             let name = text.split_once('=').map_or(&**text, |(name, _)| name);
             if !self.supports(name) {

@@ -123,7 +123,7 @@ fn connection_lines(out: &mut BytesMut, response: &Response, framing: Framing, k
         out.put_slice(b"Connection: keep-alive\r\n");
         if let Some(timeout) = response.settings.client.keepalive_header {
             out.put_slice(b"Keep-Alive: timeout=");
-            decimal(out, timeout.as_secs());
+            h1::write_decimal(out, timeout.as_secs());
             out.put_slice(b"\r\n");
         }
     } else {
@@ -133,23 +133,8 @@ fn connection_lines(out: &mut BytesMut, response: &Response, framing: Framing, k
 
 fn content_length(out: &mut BytesMut, length: u64) {
     out.put_slice(b"Content-Length: ");
-    decimal(out, length);
+    h1::write_decimal(out, length);
     out.put_slice(b"\r\n");
-}
-
-/// Appends a decimal number without formatting machinery.
-fn decimal(out: &mut BytesMut, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.put_slice(&digits[at..]);
 }
 
 /// The version in the seam's words.
@@ -278,7 +263,7 @@ mod tests {
     fn decimals_are_decimal() {
         for number in [0, 9, 10, 12_345, u64::MAX] {
             let mut out = BytesMut::new();
-            decimal(&mut out, number);
+            h1::write_decimal(&mut out, number);
             assert_eq!(&out[..], number.to_string().as_bytes());
         }
     }

@@ -135,7 +135,7 @@ impl Upload {
             | Upload::Spooled { length, .. }
             | Upload::Live { length: Some(length), .. } => {
                 out.put_slice(b"Content-Length: ");
-                write_decimal(out, *length);
+                h1::write_decimal(out, *length);
                 out.put_slice(b"\r\n");
             }
             Upload::Live { length: None, .. } => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -236,18 +236,4 @@ fn spool(directory: &Path, pieces: &[Bytes], last: &Bytes) -> std::io::Result<Fi
 
 fn spool_failed(error: std::io::Error) -> ForwardError {
     ForwardError::Client(BodyError::Io(error))
-}
-
-fn write_decimal(out: &mut BytesMut, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.put_slice(&digits[at..]);
 }

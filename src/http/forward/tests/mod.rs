@@ -134,18 +134,7 @@ async fn play(mut stream: TcpStream, script: Vec<Step>, heard: Rc<RefCell<Vec<Ve
 pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 pub(super) fn upstream(addresses: &[SocketAddr]) -> Upstream {
-    let server = |address: &SocketAddr| UpstreamServer {
-        name: address.to_string().into(),
-        addresses: Box::new([UpstreamAddress::Tcp(*address)]),
-        host: None,
-        weight: 1,
-        max_conns: 0,
-        max_fails: 1,
-        fail_timeout: Duration::from_secs(10),
-        backup: false,
-        down: false,
-        resolve: false,
-    };
+    let server = |address: &SocketAddr| UpstreamServer::new(address.to_string(), [UpstreamAddress::Tcp(*address)]);
     Upstream {
         name: "app".into(),
         implicit: false,
