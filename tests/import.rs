@@ -83,8 +83,9 @@ fn what_a_real_certbot_made_is_taken_over_and_served_without_an_order() {
     assert!(!site.dir().join("state").exists());
     let taken = import(&site, &["--write"]);
     assert_eq!(certificate(&taken, NAME)["verdict"], "adopted", "{taken:#}");
-    // certbot's account has an RSA key: said, and not taken.
+    // certbot's account comes along too, whatever its key is.
     assert_eq!(taken["accounts"][0]["authority"], pebble.directory());
+    assert_eq!(taken["accounts"][0]["verdict"], "adopted", "{taken:#}");
 
     let server = Semper::serve(&site);
     let tls = Tls::trusting(&pebble.root());

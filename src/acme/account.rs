@@ -93,8 +93,8 @@ impl Registry {
     /// The account key: read, or made and kept. Its thumbprint answers challenges whose token we never saw.
     pub fn key(&self) -> Result<AccountKey, Failure> {
         let private = match &self.server.account_key {
-            KeySource::Shared => self.kept_key(Record::SharedAccountKey)?,
-            KeySource::Own => self.kept_key(Record::AccountKey(self.name.clone()))?,
+            KeySource::Shared => self.kept_key(Record::SharedAccountKey, KeyKind::EcdsaP256)?,
+            KeySource::Own(kind) => self.kept_key(Record::AccountKey(self.name.clone()), *kind)?,
             KeySource::File(path) => self.file_key(path)?,
         };
         let key = AccountKey::new(private).map_err(account)?;
@@ -104,21 +104,16 @@ impl Registry {
         Ok(key)
     }
 
-    fn kept_key(&self, record: Record) -> Result<PrivateKey, Failure> {
+    fn kept_key(&self, record: Record, kind: KeyKind) -> Result<PrivateKey, Failure> {
         // Issuers share a shelf, and none may make a second shared key while another makes the first.
         static MAKING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = self.around.shelf.load(&record).map_err(local)? {
-            match PrivateKey::from_pem(&text) {
-                Ok(key) => return Ok(key),
-                // Nobody will ever sign with it again; a new account costs nothing.
-                Err(why) => {
-                    tracing::error!(
-                        "{}: the account key is damaged ({why}) and set aside; a new one is made",
-                        self.name
-                    );
-                    self.around.shelf.set_aside(&record).map_err(local)?;
-                }
+        match self.around.shelf.load(&record).map_err(local)? {
+            Some(text) => PrivateKey::from_pem(&text).map_err(account),
+            None => {
+                let key = keys::generate(kind).map_err(local)?;
+                self.around.shelf.save(&record, key.to_pem().as_bytes()).map_err(local)?;
+                Ok(key)
             }
         }
         let key = keys::generate(KeyKind::EcdsaP256).map_err(local)?;

@@ -39,7 +39,7 @@ pub fn inherit(
     let key = AccountKey::new(key.clone()).map_err(|error| error.to_string())?;
     let place = match &server.account_key {
         KeySource::Shared => Record::SharedAccountKey,
-        KeySource::Own => Record::AccountKey(issuer.name.to_string()),
+        KeySource::Own(_) => Record::AccountKey(issuer.name.to_string()),
         KeySource::File(path) => return Err(format!("issuer {} has its key in {}", issuer.name, path.display())),
     };
     if let Some(present) = shelf.load(&place).map_err(words)? {

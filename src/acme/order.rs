@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::account::Registry;
 use super::dns01::Dns01;
 use super::fault::Fault;
+use super::jws::AccountKey;
 use super::steps::{Steps, Walk};
 use super::transport::{Session, Transport};
 use super::verdict::{account_unknown, blames_replaces, failure, of_fault};
@@ -23,7 +24,7 @@ use crate::cert::journal::{self, Record, Shelf, ShelfError};
 use crate::cert::stage::Attempt;
 use crate::net::dns::Dns;
 use crate::plan::acme::AcmeServer;
-use crate::plan::certificate::{CertId, CertSpec};
+use crate::plan::certificate::{CertId, CertSpec, KeyKind};
 use crate::words::Identifier;
 
 mod chain;
@@ -326,10 +327,16 @@ impl AcmeCa {
     /// Our account, over a client of its own.
     async fn enter(&self) -> Result<(Session, Account), Failure> {
         let ours = self.registry.account().await?;
-        let session = self.transport.session();
+        let (mut session, mut key) = (self.transport.session(), ours.key.clone());
+        let own = AccountKey::new(key.clone()).map_err(local)?;
+        if !own.is_known_to_library() {
+            // The library signs with a key of its own kind, and the session once more with ours.
+            key = keys::generate(KeyKind::EcdsaP256).map_err(local)?;
+            session = session.signed_by(Arc::new(own));
+        }
         let builder = Account::builder_with_http(Box::new(session.clone()));
         let directory = self.server.directory.to_string();
-        let account = builder.from_parts(ours.url, ours.key.der(), directory).await.map_err(|e| failure(&e))?;
+        let account = builder.from_parts(ours.url, key.der(), directory).await.map_err(|e| failure(&e))?;
         Ok((session, account))
     }
 

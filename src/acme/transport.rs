@@ -15,6 +15,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
 use serde::Deserialize;
 
 use super::fault::{self, Fault};
+use super::jws::AccountKey;
 use super::proxy::Proxy;
 use super::wire::{Wire, same_origin};
 use crate::clock::{Clock, UnixTime};
@@ -101,7 +102,7 @@ impl Transport {
 
     /// A client for one order; its notes are its own.
     pub fn session(self: &Arc<Self>) -> Session {
-        Session { transport: self.clone(), notes: Arc::default() }
+        Session { transport: self.clone(), notes: Arc::default(), key: None }
     }
 
     /// Sends a request and returns a response of success; everything else is a fault.
@@ -219,12 +220,19 @@ impl Transport {
 pub struct Session {
     transport: Arc<Transport>,
     notes: Arc<Mutex<HashMap<String, Note>>>,
+    /// Signs what instant-acme cannot sign.
+    key: Option<Arc<AccountKey>>,
 }
 
 impl Session {
     /// The way it goes.
     pub fn transport(&self) -> &Arc<Transport> {
         &self.transport
+    }
+
+    /// The same for an account with a key of another kind than instant-acme's: every signed request is signed again.
+    pub fn signed_by(self, key: Arc<AccountKey>) -> Session {
+        Session { key: Some(key), ..self }
     }
 
     /// What the last response from `url` said.
@@ -242,6 +250,10 @@ impl Session {
         if parts.method == Method::GET && url == self.transport.directory_url {
             return Ok(Response::new(self.transport.directory_text().await?));
         }
+        let body = match &self.key {
+            Some(key) if parts.method == Method::POST => key.again(&body).map(Bytes::from).ok_or(Error::Crypto)?,
+            _ => body,
+        };
         let (method, asks_renewal) = (parts.method.clone(), parts.method == Method::GET);
         let mut response = self.transport.send(Request::from_parts(parts, body)).await?;
         let note = note(&response, self.transport.clock.now());

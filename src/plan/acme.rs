@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::dns::DnsProvider;
 use super::limits::Limits;
+use super::certificate::KeyKind;
 use crate::words::{Place, SecretRef};
 
 /// One `acme_issuer NAME { … }` block.
@@ -142,9 +143,9 @@ pub enum AccountKey {
     /// One ECDSA P-256 key for every issuer of the state path, so that one thumbprint answers for all of them.
     #[default]
     Shared,
-    /// `account_key ecdsa:256`: a key of its own, made on first use. P-256 is the only kind that is supported.
-    Own,
-    /// `account_key FILE`: PEM, PKCS #8 or SEC 1, ECDSA P-256.
+    /// `account_key ecdsa:256`, `rsa:2048` and the like: a key of its own, made on first use.
+    Own(KeyKind),
+    /// `account_key FILE`: PEM, PKCS #8, SEC 1 or PKCS #1; ECDSA P-256 or P-384, or RSA.
     File(PathBuf),
 }
 

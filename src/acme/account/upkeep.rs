@@ -46,7 +46,11 @@ impl Registry {
         let mut known = self.known.lock().await;
         let current = self.key()?;
         if self.next_key()?.is_none_or(|next| next.thumbprint() == current.thumbprint()) {
-            let fresh = keys::generate(KeyKind::EcdsaP256).map_err(local)?;
+            let kind = match &self.server.account_key {
+                KeySource::Own(kind) => *kind,
+                _ => KeyKind::EcdsaP256,
+            };
+            let fresh = keys::generate(kind).map_err(local)?;
             self.around.shelf.save(&record, fresh.to_pem().as_bytes()).map_err(local)?;
         }
         let Some((stored, Some(next))) = self.stored(&current)? else { return Ok(()) };
@@ -136,7 +140,7 @@ impl Registry {
     fn next_record(&self) -> Option<Record> {
         match &self.server.account_key {
             KeySource::Shared => Some(Record::NextSharedAccountKey),
-            KeySource::Own => Some(Record::NextAccountKey(self.name.clone())),
+            KeySource::Own(_) => Some(Record::NextAccountKey(self.name.clone())),
             KeySource::File(_) => None,
         }
     }

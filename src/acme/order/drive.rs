@@ -152,22 +152,27 @@ impl Work<'_> {
             if challenge.status != ChallengeStatus::Pending {
                 continue;
             }
-            let (token, authorization) = (challenge.token.clone(), challenge.key_authorization());
+            // RFC 8555 8.1, with the thumbprint of our key, whatever key the library holds.
+            let token = challenge.token.clone();
+            let key_authorization = format!("{token}.{}", self.thumbprint()?);
             match (kind, &identifier) {
                 (ChallengeKind::Dns01, Identifier::Dns(name)) => {
                     is_token(&identifier, &token).map_err(Stop::Failed)?;
                     let all = self.spec.identifiers.iter().map(ToString::to_string).collect();
-                    let key_authorization = authorization.as_str().to_owned();
                     wishes.push(Wish { name: name.clone(), token, key_authorization, all, remaining: 0 });
                 }
                 _ => {
-                    opened.open(kind, &identifier, &token, authorization.as_str(), self.until).map_err(Stop::Failed)?
+                    opened.open(kind, &identifier, &token, &key_authorization, self.until).map_err(Stop::Failed)?
                 }
             }
         }
         let count = wishes.len();
         wishes.iter_mut().enumerate().for_each(|(at, wish)| wish.remaining = count - at - 1);
         Ok(wishes)
+    }
+
+    fn thumbprint(&self) -> Result<String, Stop> {
+        self.ca.registry().key().map(|key| key.thumbprint()).map_err(Stop::Failed)
     }
 
     async fn finalize(&self, order: &mut Order, record: &mut journal::Order) -> Result<(), Stop> {

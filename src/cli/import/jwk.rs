@@ -6,33 +6,85 @@ use zeroize::Zeroizing;
 
 use crate::cert::bundle::PrivateKey;
 
-/// The members of a private EC key. What else stands there is no matter.
+/// The members of a private key. What else stands there is no matter.
 #[derive(serde::Deserialize)]
 struct Jwk {
     kty: String,
     crv: Option<String>,
-    d: Option<String>,
+    d: Option<Zeroizing<String>>,
+    n: Option<String>,
+    e: Option<String>,
+    p: Option<Zeroizing<String>>,
+    q: Option<Zeroizing<String>>,
+    dp: Option<Zeroizing<String>>,
+    dq: Option<Zeroizing<String>>,
+    qi: Option<Zeroizing<String>>,
 }
 
 /// The key, or why it is of no use here.
 pub fn key(text: &[u8]) -> Result<PrivateKey, String> {
     let jwk: Jwk = serde_json::from_slice(text).map_err(|_| "not a JSON Web Key".to_owned())?;
-    if jwk.kty == "RSA" {
-        return Err("an RSA key: account keys here are ECDSA P-256, so a new account is made".to_owned());
-    }
-    let secret = jwk.d.filter(|_| jwk.kty == "EC" && jwk.crv.as_deref() == Some("P-256"));
-    let secret = secret.map(Zeroizing::new).ok_or("not an ECDSA P-256 key")?;
-    let scalar = Zeroizing::new(URL_SAFE_NO_PAD.decode(secret.as_bytes()).map_err(|_| "a damaged key")?);
-    if scalar.len() != 32 {
-        return Err("a damaged key".to_owned());
-    }
-    // RFC 5915: version 1, the scalar, the curve prime256v1; the public half follows from it.
-    let mut der = Zeroizing::new(vec![0x30, 49, 2, 1, 1, 4, 32]);
+    let (label, der) = match (&jwk.kty[..], jwk.crv.as_deref()) {
+        ("RSA", _) => ("RSA PRIVATE KEY", rsa(&jwk)),
+        ("EC", Some("P-256")) => ("EC PRIVATE KEY", ec(&jwk)),
+        _ => return Err("neither an RSA key nor one of ECDSA P-256".to_owned()),
+    };
+    let damaged = || "a damaged key".to_owned();
+    let mut pem = Zeroizing::new(String::with_capacity(8192));
+    crate::cert::pem::write(&mut pem, label, &der.ok_or_else(damaged)?);
+    PrivateKey::from_pem(pem.as_bytes()).map_err(|_| damaged())
+}
+
+fn bytes(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    URL_SAFE_NO_PAD.decode(text).ok().map(Zeroizing::new)
+}
+
+/// RFC 5915: version 1, the scalar, the curve prime256v1; the public half follows from it.
+fn ec(jwk: &Jwk) -> Option<Zeroizing<Vec<u8>>> {
+    let scalar = bytes(jwk.d.as_ref()?).filter(|scalar| scalar.len() == 32)?;
+    let mut der = Zeroizing::new(Vec::with_capacity(64));
+    der.extend_from_slice(&[0x30, 49, 2, 1, 1, 4, 32]);
     der.extend_from_slice(&scalar);
     der.extend_from_slice(&[0xa0, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7]);
-    let mut pem = Zeroizing::new(String::new());
-    crate::cert::pem::write(&mut pem, "EC PRIVATE KEY", &der);
-    PrivateKey::from_pem(pem.as_bytes()).map_err(|_| "a damaged key".to_owned())
+    Some(der)
+}
+
+/// RFC 8017 A.1.2: version 0, then the numbers.
+fn rsa(jwk: &Jwk) -> Option<Zeroizing<Vec<u8>>> {
+    let secret = [&jwk.d, &jwk.p, &jwk.q, &jwk.dp, &jwk.dq, &jwk.qi];
+    let mut body = Zeroizing::new(Vec::with_capacity(8192));
+    body.extend_from_slice(&[2, 1, 0]);
+    integer(&mut body, &bytes(jwk.n.as_ref()?)?);
+    integer(&mut body, &bytes(jwk.e.as_ref()?)?);
+    for number in secret {
+        integer(&mut body, &bytes(number.as_ref()?)?);
+    }
+    let mut der = Zeroizing::new(Vec::with_capacity(8192));
+    der.push(0x30);
+    length(&mut der, body.len());
+    der.extend_from_slice(&body);
+    Some(der)
+}
+
+/// A positive INTEGER of DER.
+fn integer(out: &mut Vec<u8>, number: &[u8]) {
+    let begin = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+    let number = &number[begin..];
+    let sign = number.first().is_none_or(|first| first & 0x80 != 0);
+    out.push(2);
+    length(out, number.len() + usize::from(sign));
+    if sign {
+        out.push(0);
+    }
+    out.extend_from_slice(number);
+}
+
+fn length(out: &mut Vec<u8>, length: usize) {
+    match length {
+        0..=0x7f => out.push(length as u8),
+        0x80..=0xff => out.extend_from_slice(&[0x81, length as u8]),
+        _ => out.extend_from_slice(&[0x82, (length >> 8) as u8, length as u8]),
+    }
 }
 
 #[cfg(test)]
@@ -49,9 +101,9 @@ mod tests {
         let point = pair.public_key_raw();
         assert_eq!(URL_SAFE_NO_PAD.encode(&point[1..33]), "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4");
         for (bad, word) in [
-            (&br#"{"kty":"RSA","n":"AQAB","d":"AQAB"}"#[..], "RSA"),
+            (&br#"{"kty":"RSA","n":"AQAB","d":"AQAB"}"#[..], "damaged"),
             (br#"{"kty":"EC","crv":"P-256","d":"AQAB"}"#, "damaged"),
-            (br#"{"kty":"EC","crv":"P-384","d":"AQAB"}"#, "P-256"),
+            (br#"{"kty":"EC","crv":"P-384","d":"AQAB"}"#, "neither"),
             (b"<html>", "JSON"),
         ] {
             assert!(super::key(bad).unwrap_err().contains(word), "{word}");

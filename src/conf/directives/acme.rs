@@ -318,19 +318,14 @@ fn terms_of_time(level: &Level, server: &mut AcmeServer, place: &Place) -> Resul
     Ok(())
 }
 
-fn account_key(reader: &mut Reader<'_>, text: &str, place: &Place) -> Result<AccountKey, Complaint> {
-    match text.split_once(':') {
-        Some(("ecdsa", "256")) => Ok(AccountKey::Own),
-        None if text == "ecdsa" => Ok(AccountKey::Own),
-        Some(("ecdsa" | "rsa", _)) => {
-            reader.not_yet(&format!("account_key {text}"), place);
-            Ok(AccountKey::Own)
-        }
-        None if text == "rsa" => {
-            reader.not_yet("account_key rsa", place);
-            Ok(AccountKey::Own)
-        }
-        _ if text.is_empty() => Err(Complaint::emerg("invalid account key \"\"", place)),
+fn account_key(reader: &Reader<'_>, text: &str, place: &Place) -> Result<AccountKey, Complaint> {
+    if let Some(kind) = KeyKind::parse(text) {
+        return Ok(AccountKey::Own(kind));
+    }
+    let algorithm = text.split_once(':').map_or(text, |(algorithm, _)| algorithm);
+    match algorithm {
+        "ecdsa" | "rsa" => Err(Complaint::emerg(format!("unsupported account key \"{text}\""), place)),
+        "" => Err(Complaint::emerg(format!("invalid account key \"{text}\""), place)),
         _ => Ok(AccountKey::File(reader.conf_path(text))),
     }
 }
