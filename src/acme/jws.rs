@@ -214,7 +214,10 @@ mod tests {
         let body = library.request("https://ca/acct/1", "https://ca/order", "n", &json!({ "a": 1 })).unwrap();
         let again = ours.again(&body).unwrap();
         let protected = check(&ours, &again);
-        assert_eq!(protected, json!({ "alg": "ES384", "kid": "https://ca/acct/1", "nonce": "n", "url": "https://ca/order" }));
+        assert_eq!(
+            protected,
+            json!({ "alg": "ES384", "kid": "https://ca/acct/1", "nonce": "n", "url": "https://ca/order" })
+        );
         let payload = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()["payload"].clone();
         assert_eq!(payload(&again), payload(&body));
         assert!(ours.again(b"").is_none() && ours.again(br#"{"protected":"!"}"#).is_none());

@@ -236,6 +236,7 @@ impl Stage {
 
     /// The next stage and what to do for it. What the ledger is told is to be written down with the stage, before the
     /// effects are performed. `draw` is uniform in `[0, 1)`.
+    // Longer than sixty lines: every move of the machine has its arm here.
     pub fn step(
         self,
         now: UnixTime,

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::certificate::KeyKind;
 use super::dns::DnsProvider;
 use super::limits::Limits;
-use super::certificate::KeyKind;
 use crate::words::{Place, SecretRef};
 
 /// One `acme_issuer NAME { … }` block.

@@ -51,7 +51,12 @@ fn doomed(bundle: &Bundle) -> Doomed {
 
 #[test]
 fn an_account_keeps_its_url_when_it_gets_another_key_whatever_crashes() {
-    for account_key in [AccountKey::Shared, AccountKey::Own(KeyKind::EcdsaP256), AccountKey::Own(KeyKind::EcdsaP384), AccountKey::Own(KeyKind::Rsa2048)] {
+    for account_key in [
+        AccountKey::Shared,
+        AccountKey::Own(KeyKind::EcdsaP256),
+        AccountKey::Own(KeyKind::EcdsaP384),
+        AccountKey::Own(KeyKind::Rsa2048),
+    ] {
         let (gate, state) = (Gate::open(), tempfile::tempdir().unwrap());
         let pebble = Pebble::start(gate.http(), gate.tls());
         let server = AcmeServer { account_key, ..server(&pebble) };

@@ -161,9 +161,7 @@ impl Work<'_> {
                     let all = self.spec.identifiers.iter().map(ToString::to_string).collect();
                     wishes.push(Wish { name: name.clone(), token, key_authorization, all, remaining: 0 });
                 }
-                _ => {
-                    opened.open(kind, &identifier, &token, &key_authorization, self.until).map_err(Stop::Failed)?
-                }
+                _ => opened.open(kind, &identifier, &token, &key_authorization, self.until).map_err(Stop::Failed)?,
             }
         }
         let count = wishes.len();

@@ -127,6 +127,11 @@ impl Terms {
         }
     }
 
+    /// Whether a connection has had its requests or its time.
+    fn are_used_up(&self, connection: &Connection) -> bool {
+        connection.requests.get() >= self.keepalive_requests || connection.accepted.elapsed() > self.keepalive_time
+    }
+
     /// How long a connection without a stream may wait, after so many requests.
     fn patience(&self, leaving: bool, requests: u64) -> Duration {
         match requests {
@@ -196,9 +201,7 @@ async fn drive<I, S>(
             }
             Event::Ended => return,
         }
-        let worn_out = connection.requests.get() >= terms.keepalive_requests
-            || connection.accepted.elapsed() > terms.keepalive_time;
-        if !leaving && worn_out {
+        if !leaving && terms.are_used_up(&connection) {
             leaving = true;
             http2.graceful_shutdown();
         }
