@@ -327,13 +327,13 @@ impl AcmeCa {
     /// Our account, over a client of its own.
     async fn enter(&self) -> Result<(Session, Account), Failure> {
         let ours = self.registry.account().await?;
-        let (mut session, mut key) = (self.transport.session(), ours.key.clone());
-        let own = AccountKey::new(key.clone()).map_err(local)?;
-        if !own.is_known_to_library() {
-            // The library signs with a key of its own kind, and the session once more with ours.
-            key = keys::generate(KeyKind::EcdsaP256).map_err(local)?;
-            session = session.signed_by(Arc::new(own));
-        }
+        let own = AccountKey::new(ours.key.clone()).map_err(local)?;
+        // What the library cannot sign with, it signs with another, and the session once more with ours.
+        let key = match own.is_known_to_library() {
+            true => ours.key,
+            false => keys::generate(KeyKind::EcdsaP256).map_err(local)?,
+        };
+        let session = self.transport.session().of_account(own);
         let builder = Account::builder_with_http(Box::new(session.clone()));
         let directory = self.server.directory.to_string();
         let account = builder.from_parts(ours.url, key.der(), directory).await.map_err(|e| failure(&e))?;

@@ -220,7 +220,7 @@ impl Transport {
 pub struct Session {
     transport: Arc<Transport>,
     notes: Arc<Mutex<HashMap<String, Note>>>,
-    /// Signs what instant-acme cannot sign.
+    /// The account's key; it signs what instant-acme cannot sign.
     key: Option<Arc<AccountKey>>,
 }
 
@@ -230,9 +230,15 @@ impl Session {
         &self.transport
     }
 
-    /// The same for an account with a key of another kind than instant-acme's: every signed request is signed again.
-    pub fn signed_by(self, key: Arc<AccountKey>) -> Session {
-        Session { key: Some(key), ..self }
+    /// The same for the account of `key`. If that is of another kind than instant-acme's, every signed request is signed
+    /// again on its way.
+    pub fn of_account(self, key: AccountKey) -> Session {
+        Session { key: Some(Arc::new(key)), ..self }
+    }
+
+    /// The key authorization of a token (RFC 8555 8.1), by our key, whatever key the library holds.
+    pub fn key_authorization(&self, token: &str) -> Option<String> {
+        Some(format!("{token}.{}", self.key.as_ref()?.thumbprint()))
     }
 
     /// What the last response from `url` said.
@@ -251,7 +257,9 @@ impl Session {
             return Ok(Response::new(self.transport.directory_text().await?));
         }
         let body = match &self.key {
-            Some(key) if parts.method == Method::POST => key.again(&body).map(Bytes::from).ok_or(Error::Crypto)?,
+            Some(key) if parts.method == Method::POST && !key.is_known_to_library() => {
+                key.again(&body).map(Bytes::from).ok_or(Error::Crypto)?
+            }
             _ => body,
         };
         let (method, asks_renewal) = (parts.method.clone(), parts.method == Method::GET);

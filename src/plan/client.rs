@@ -119,12 +119,10 @@ pub struct Http2 {
     pub max_concurrent_streams: u32,
     /// `http2_body_preread_size`: initial window of a stream, bytes. Default 64k.
     pub body_preread: u32,
-    /// `http2_chunk_size`. Default 8k.
-    pub chunk: u32,
 }
 
 impl Default for Http2 {
     fn default() -> Http2 {
-        Http2 { max_concurrent_streams: 128, body_preread: 65536, chunk: 8192 }
+        Http2 { max_concurrent_streams: 128, body_preread: 65536 }
     }
 }

@@ -12,8 +12,6 @@ pub struct Logs {
     pub access: Box<[AccessLog]>,
     /// `error_log`s of this level; the main ones if none is given.
     pub error: Box<[ErrorLog]>,
-    /// `log_subrequest`. Default off.
-    pub subrequests: bool,
 }
 
 /// `access_log PATH format …`.

@@ -9,7 +9,6 @@ use semper::plan::Plan;
 use semper::plan::client::{ClientLimits, HeadLimits};
 use semper::plan::listener::{AddressServers, ListenAddress, NameTable};
 use semper::plan::location::{Location, Settings};
-use semper::plan::process::Process;
 use semper::plan::server::Server;
 use semper::words::Fields;
 use std::cell::{Cell, RefCell};

@@ -5,7 +5,7 @@
 use arc_swap::ArcSwap;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SigningKey};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion, SignatureScheme, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned};
 use semper::cert::gate::{FileBytes, read_files};
 use semper::clock::{Clock, UnixTime};
 use semper::net::accept::{Counts, End, Listening, Worker, run};

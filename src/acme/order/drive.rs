@@ -152,9 +152,9 @@ impl Work<'_> {
             if challenge.status != ChallengeStatus::Pending {
                 continue;
             }
-            // RFC 8555 8.1, with the thumbprint of our key, whatever key the library holds.
             let token = challenge.token.clone();
-            let key_authorization = format!("{token}.{}", self.thumbprint()?);
+            let no_key = || Stop::Failed(local("the session has no account key"));
+            let key_authorization = self.session.key_authorization(&token).ok_or_else(no_key)?;
             match (kind, &identifier) {
                 (ChallengeKind::Dns01, Identifier::Dns(name)) => {
                     is_token(&identifier, &token).map_err(Stop::Failed)?;
@@ -167,10 +167,6 @@ impl Work<'_> {
         let count = wishes.len();
         wishes.iter_mut().enumerate().for_each(|(at, wish)| wish.remaining = count - at - 1);
         Ok(wishes)
-    }
-
-    fn thumbprint(&self) -> Result<String, Stop> {
-        self.ca.registry().key().map(|key| key.thumbprint()).map_err(Stop::Failed)
     }
 
     async fn finalize(&self, order: &mut Order, record: &mut journal::Order) -> Result<(), Stop> {

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::cert::bundle::PrivateKey;
 
@@ -11,14 +11,21 @@ use crate::cert::bundle::PrivateKey;
 struct Jwk {
     kty: String,
     crv: Option<String>,
-    d: Option<Zeroizing<String>>,
+    d: Option<String>,
     n: Option<String>,
     e: Option<String>,
-    p: Option<Zeroizing<String>>,
-    q: Option<Zeroizing<String>>,
-    dp: Option<Zeroizing<String>>,
-    dq: Option<Zeroizing<String>>,
-    qi: Option<Zeroizing<String>>,
+    p: Option<String>,
+    q: Option<String>,
+    dp: Option<String>,
+    dq: Option<String>,
+    qi: Option<String>,
+}
+
+impl Drop for Jwk {
+    fn drop(&mut self) {
+        let secret = [&mut self.d, &mut self.p, &mut self.q, &mut self.dp, &mut self.dq, &mut self.qi];
+        secret.into_iter().for_each(Zeroize::zeroize);
+    }
 }
 
 /// The key, or why it is of no use here.

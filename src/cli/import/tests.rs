@@ -54,12 +54,7 @@ fn lineage(root: &Path, name: &str, number: u32, (chain, key): &(String, String)
 
 fn plan(state: &Path, names: &[&[&str]]) -> Plan {
     let server = AcmeServer { terms_accepted: true, ..AcmeServer::at(DIRECTORY) };
-    let issuer = Issuer {
-        name: "le".into(),
-        state_path: Some(state.to_owned()),
-        authority: Authority::Acme(server),
-        place: Place::built_in(),
-    };
+    let issuer = Issuer::new("le", Some(state.to_owned()), Authority::Acme(server), Place::built_in());
     let spec = |names: &&[&str]| {
         let names = names.iter().map(|name| name.parse().unwrap()).collect();
         CertSpec::new("le", names, KeyKind::EcdsaP256, Place::built_in())

@@ -88,7 +88,6 @@ pub fn http2(chain: Chain<'_>) -> Http2 {
     Http2 {
         max_concurrent_streams: number("http2_max_concurrent_streams", defaults.max_concurrent_streams),
         body_preread: number("http2_body_preread_size", defaults.body_preread),
-        chunk: number("http2_chunk_size", defaults.chunk),
     }
 }
 

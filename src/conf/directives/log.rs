@@ -280,11 +280,7 @@ pub fn settle(chain: Chain<'_>, reader: &Reader<'_>) -> Logs {
         None => default_log(reader).into_iter().collect(),
     };
     let error = chain.find(|said| Some(&said.logs.error).filter(|error| !error.is_empty()));
-    Logs {
-        access,
-        error: error.map(|error| error.clone().into()).unwrap_or_default(),
-        subrequests: chain.flag("log_subrequest", false),
-    }
+    Logs { access, error: error.map(|error| error.clone().into()).unwrap_or_default() }
 }
 
 fn default_log(reader: &Reader<'_>) -> Option<AccessLog> {
