@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use semper::conf::world::Kind;
-use semper::conf::{Errno, Level, Loaded, Options, PairOnDisk, World, load};
+use semper::conf::{Errno, Level, Loaded, Options, World, load};
 use semper::plan::listener::ListenAddress;
 
 /// A host on which everything exists that a configuration names: certificates, users, hosts and included files; only
