@@ -4,6 +4,7 @@
 
 mod bed;
 
+use std::collections::BTreeSet;
 use std::process::Output;
 
 use bed::client::{Tls, serial};
@@ -64,6 +65,7 @@ fn certified(site: &Site, pebble: &Pebble) -> (Server, String) {
     let server = Semper::serve(site);
     let tls = Tls::trusting(&pebble.root());
     wait_for("the certificate", PATIENCE, || tls.chain(server.port(2), NAME).is_ok());
+    wait_for("the journal", PATIENCE, || run(site, &["explain", NAME]).1.contains("generation 1, obtained from"));
     let serial = shown(&server, NAME);
     (server, serial)
 }
@@ -245,7 +247,12 @@ fn a_rehearsal_tells_the_future_and_touches_nothing() {
     let (server, first) = certified(&site, &pebble);
     let folder = std::fs::read_dir(site.dir().join("state/certs")).unwrap().next().unwrap().unwrap().path();
     wait_for("the order to be forgotten", PATIENCE, || !folder.join("order.json").exists());
-    let stage = std::fs::read(folder.join("stage.json")).unwrap();
+    // The journal may be written at any moment, through a name that begins with a dot.
+    let generations = || {
+        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.starts_with('.')).collect::<BTreeSet<_>>()
+    };
+    let before = generations();
     let (code, text) = run(&site, &["rehearse", NAME, "--expire-in", "5d"]);
     assert!(code == 0 && text.contains("suppose that it expires") && text.contains("it is issued"), "{text}");
     let (_, text) = run(&site, &["rehearse", NAME, "--ca-down"]);
@@ -258,7 +265,7 @@ fn a_rehearsal_tells_the_future_and_touches_nothing() {
     assert!(list[0]["moments"].as_array().is_some_and(|moments| moments.len() > 2), "{list}");
     let (code, _) = run(&site, &["rehearse", NAME, "--expire-in", "soon"]);
     assert_eq!(code, 1);
-    assert_eq!(std::fs::read(folder.join("stage.json")).unwrap(), stage);
+    assert_eq!(generations(), before);
     assert_eq!((shown(&server, NAME), pebble.issued()), (first, 1));
 }
 
@@ -283,4 +290,19 @@ fn a_rollover_changes_the_key_of_the_account_and_nothing_else() {
     let (code, _) = run(&site, &["account", "rollover", "nobody"]);
     assert_eq!(code, 2);
     drop(server);
+}
+
+#[test]
+fn the_lines_of_the_page_run_from_top_to_bottom() {
+    let http_port = free_port();
+    let pebble = Pebble::with(&Settings::checking(http_port, free_port()));
+    let site = site(&pebble, http_port, &format!("staging {};", pebble.directory()));
+    let (_server, _) = certified(&site, &pebble);
+    let page = std::fs::read_to_string(bed::root().join("docs/commands.md")).unwrap();
+    let lines: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("    $ semper ")).collect();
+    assert!(lines.len() >= 14, "{lines:?}");
+    for line in lines {
+        let (code, text) = run(&site, &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(code, 0, "{line}: {text}");
+    }
 }

@@ -22,6 +22,7 @@ command_of flock util-linux
 command_of ip iproute2
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 header_of openssl/ssl.h libssl-dev
 header_of pcre2.h libpcre2-dev
 header_of zlib.h zlib1g-dev
@@ -31,11 +32,13 @@ for component in fmt clippy; do
 done
 
 if [ ${#missing[@]} -eq 0 ]; then
+  bash "$(dirname "$0")/second-ca/build.sh" >/dev/null
   echo "all there"
 elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "installing: ${missing[*]}"
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  bash "$(dirname "$0")/second-ca/build.sh" >/dev/null
 else
   echo "the tests need these packages (Debian's names): ${missing[*]}" >&2
   echo "install them with: sudo apt-get install ${missing[*]}" >&2

@@ -281,13 +281,6 @@ impl Desk {
         super::heap::give_back();
     }
 
-    /// Takes over certificates of files that nobody renews.
-    fn rescue(&mut self) {
-        if let Some(plan) = &self.plan {
-            self.rescuer.look(plan, &mut self.keepers);
-        }
-    }
-
     /// Who else renews what we look after; said once, and again when it changes.
     fn look_for_rivals(&mut self, plan: &Plan) {
         if plan.certificates.is_empty() {

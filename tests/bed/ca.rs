@@ -51,6 +51,24 @@ impl Ca {
         self.issuer.pem()
     }
 
+    /// Its key as PEM (PKCS #8).
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// A list of revoked certificates with nothing on it, as PEM.
+    pub fn empty_crl(&self) -> String {
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: now() - Duration::from_secs(60),
+            next_update: now() + Duration::from_secs(86_400),
+            crl_number: rcgen::SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
     /// A leaf for `names` (DNS names or IP addresses), valid for 90 days.
     pub fn issue(&self, names: &[&str]) -> Issued {
         self.issue_for(names, Kind::P256, Duration::from_secs(90 * 86_400))

@@ -48,6 +48,8 @@ impl Work<'_> {
     pub async fn finish(&self, mut order: Order, record: &mut journal::Order) -> Result<Bundle, Failure> {
         let mut opened = Opened::none(self.ca.around.challenges.clone(), self.ca.dns01.clone());
         let (mut looks, mut broken, mut wait) = (0u32, 0u32, FIRST);
+        // What the authority said to the request for the certificate, while it may still come of it.
+        let mut said = None;
         loop {
             let step = match order.state().status {
                 OrderStatus::Pending if looks.is_multiple_of(AUTHORIZATION_LOOKS) => {
@@ -56,13 +58,21 @@ impl Work<'_> {
                 OrderStatus::Pending | OrderStatus::Processing => Ok(()),
                 OrderStatus::Ready => self.finalize(&mut order, record).await,
                 OrderStatus::Valid => return self.fetch(&mut order, record).await,
-                OrderStatus::Invalid => return Err(self.why_invalid(&mut order).await),
+                OrderStatus::Invalid => {
+                    return Err(match (self.why_invalid(&mut order).await, said) {
+                        (Failure::Lost { .. }, Some(detail)) => Failure::Refused { names: vec![], detail },
+                        (why, _) => why,
+                    });
+                }
             };
             let moved = match step {
                 // The answer to finalize tells the new status by itself.
                 Ok(()) => matches!(order.state().status, OrderStatus::Valid | OrderStatus::Invalid),
                 Err(Stop::Failed(why)) => return Err(why),
                 Err(Stop::Error(error)) if transient(&error) && broken < BROKEN_LOOKS => {
+                    if matches!(order.state().status, OrderStatus::Ready) {
+                        said = Some(error.to_string());
+                    }
                     broken += 1;
                     false
                 }

@@ -225,10 +225,16 @@ impl Desk {
             let issuer = plan.issuers.iter().find(|issuer| *issuer.name == *doomed.issuer);
             let spec = plan.certificates.iter().find(|spec| spec.id == doomed.id);
             if let (Some(issuer), Some(spec)) = (issuer, spec) {
+                let epoch = doomed.epoch;
                 self.carry_out(issuer, doomed);
                 if let Some((_, handle)) = self.keepers.kept(&spec.id) {
-                    let held = handle.stage().held().map(|held| held.epoch);
-                    tracing::info!("{}: its revocation goes on; generation {held:?} is held", spec.id);
+                    let (stage, id) = (handle.stage(), &spec.id);
+                    let waits = stage.held().is_none_or(|held| held.epoch <= epoch);
+                    tracing::info!("{id}: the revocation of generation {epoch} goes on");
+                    // The process may have ended before the keeper heard that another one is wanted.
+                    if waits && !matches!(stage, Stage::Ordering { .. }) {
+                        handle.tell(Word::Event(Event::Renew));
+                    }
                 }
             }
         }
