@@ -143,6 +143,7 @@ impl Terms {
     }
 }
 
+// Longer than sixty lines: the one loop of a connection, every event of it side by side.
 async fn drive<I, S>(
     mut http2: h2::server::Connection<I, Bytes>,
     terms: Terms,
