@@ -179,7 +179,7 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
         let body = line.trim_start();
         let words = body.split_whitespace().take_while(|word| *word != "fn").collect::<Vec<_>>();
         let known = |word: &&str| word.starts_with("pub") || ["const", "async", "unsafe", "in"].contains(word);
-        let declares = body.split_whitespace().nth(words.len()) == Some("fn") && words.iter().all(|word| known(word));
+        let declares = body.split_whitespace().nth(words.len()) == Some("fn") && words.iter().all(known);
         if !declares || line.trim_end().ends_with(['}', ';']) {
             continue;
         }

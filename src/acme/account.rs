@@ -108,15 +108,20 @@ impl Registry {
         // Issuers share a shelf, and none may make a second shared key while another makes the first.
         static MAKING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.around.shelf.load(&record).map_err(local)? {
-            Some(text) => PrivateKey::from_pem(&text).map_err(account),
-            None => {
-                let key = keys::generate(kind).map_err(local)?;
-                self.around.shelf.save(&record, key.to_pem().as_bytes()).map_err(local)?;
-                Ok(key)
+        if let Some(text) = self.around.shelf.load(&record).map_err(local)? {
+            match PrivateKey::from_pem(&text) {
+                Ok(key) => return Ok(key),
+                // Nobody will ever sign with it again; a new account costs nothing.
+                Err(why) => {
+                    tracing::error!(
+                        "{}: the account key is damaged ({why}) and set aside; a new one is made",
+                        self.name
+                    );
+                    self.around.shelf.set_aside(&record).map_err(local)?;
+                }
             }
         }
-        let key = keys::generate(KeyKind::EcdsaP256).map_err(local)?;
+        let key = keys::generate(kind).map_err(local)?;
         self.around.shelf.save(&record, key.to_pem().as_bytes()).map_err(local)?;
         Ok(key)
     }

@@ -38,7 +38,7 @@ pub fn advice(failure: &Failure) -> Vec<String> {
             list.push("a second issuer has limits of its own".to_owned());
             list
         }
-        Failure::Unreachable { .. } => vec![
+        Failure::Unreachable { .. } | Failure::Unfetched { .. } => vec![
             "see whether this machine reaches the authority (`curl -I` its directory): DNS, firewall, proxy".to_owned(),
             "see whether the authority reports an outage; it is tried again by itself".to_owned(),
         ],
@@ -49,7 +49,11 @@ pub fn advice(failure: &Failure) -> Vec<String> {
         Failure::BadCertificate { .. } => {
             vec!["the authority is at fault; report it, or name another issuer for these names".to_owned()]
         }
-        Failure::Lost { .. } | Failure::Deadline | Failure::ReplacesRefused { .. } | Failure::Busy => {
+        Failure::Lost { .. }
+        | Failure::Missed { .. }
+        | Failure::Deadline
+        | Failure::ReplacesRefused { .. }
+        | Failure::Busy => {
             vec!["nothing: a new order begins by itself".to_owned()]
         }
         #[allow(unreachable_patterns)]

@@ -179,7 +179,7 @@ fn what_was_issued_but_never_came_counts_against_the_limits_and_so_does_a_missed
     world.run(UnixTime::from_seconds(6 * 3600));
     let (policy, now) = (policy(), world.now);
     let (authority, limits) = ("https://a/", policy.limits("https://a/"));
-    let urgency = super::super::ledger::Urgency::Bare;
+    let urgency = crate::cert::ledger::Urgency::Bare;
     let wish = Wish { authority, limits, names: &policy.names, renewal: false, urgency, life: None };
     let used = world.ledger.used(&wish, now);
     let of = |limit: &str| used.iter().find(|used| used.limit.starts_with(limit)).map(|used| used.used);

@@ -76,6 +76,9 @@ impl Worker {
         if own {
             return Some(Held(None));
         }
+        if self.starved.replace(false) {
+            tracing::info!(level = "notice", "connections are accepted again");
+        }
         self.counts.accepted.fetch_add(1, Ordering::Relaxed);
         if self.open.get() >= self.limit.get() {
             return None;
@@ -203,11 +206,6 @@ pub async fn run<S, F>(
                 continue;
             }
         };
-        let own = matches!(remote, Endpoint::Tcp(remote) if own::is_ours(remote));
-        let Some(held) = worker.admit(own) else {
-            tracing::error!("{} worker_connections are not enough", worker.limit.get());
-            continue;
-        };
         // Looked up each time: what is kept here would keep a plan in memory that nobody uses any more.
         let Err(came) = door.let_in(came, &terms.load()) else { continue };
         // A reload has taken the listener away; we are about to hear of it.
@@ -240,7 +238,8 @@ where
     /// Serves a connection under `now`, if there is room for it. `Err`: these terms have no such listener.
     fn let_in(&self, came: Came, now: &Terms) -> Result<(), Came> {
         let Some(servers) = behind(now, &self.listening.address, came.2) else { return Err(came) };
-        let Some(held) = self.worker.admit() else {
+        let own = matches!(came.1, Endpoint::Tcp(remote) if own::is_ours(remote));
+        let Some(held) = self.worker.admit(own) else {
             tracing::error!("{} worker_connections are not enough", self.worker.limit.get());
             return Ok(());
         };
@@ -323,10 +322,10 @@ where
                 Endpoint::Unix => "unix:".to_owned(),
             };
             let server = shown(&address);
-            if matches!(ended, Ended::Tls(_) | Ended::Refused) {
-                if let Some(worker) = &held.0 {
-                    worker.counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
-                }
+            if matches!(ended, Ended::Tls(_) | Ended::Refused)
+                && let Some(worker) = &held.0
+            {
+                worker.counts.failed_handshakes.fetch_add(1, Ordering::Relaxed);
             }
             match ended {
                 Ended::Proxy(_) => tracing::error!("{ended}, client: {client}, server: {server}"),

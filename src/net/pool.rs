@@ -3,8 +3,8 @@
 //! Outlives reloads: the next plan finds the connections that the one before left.
 //!
 //! `keepalive N` is how many may lie idle. What comes back beyond that is closed, as nginx does, but only when nobody has
-//! asked for it within [`SPARE`]: under load the next request is there already, and a new connection costs as much as
-//! two requests.
+//! asked for it within a tenth of a second: under load the next request is there already, and a new connection costs as
+//! much as two requests.
 
 use super::deadline::Deadline;
 use super::dial::Stream;

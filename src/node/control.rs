@@ -295,6 +295,13 @@ impl Desk {
         self.rivals = rivals;
     }
 
+    /// Takes over certificates of files that nobody renews.
+    fn rescue(&mut self) {
+        if let Some(plan) = &self.plan {
+            self.rescuer.look(plan, &mut self.keepers);
+        }
+    }
+
     /// Looks once more for hosts that were not found when the configuration was read.
     fn resolve_again(&self) {
         for (upstream, index) in self.unresolved.iter().cloned() {

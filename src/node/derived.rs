@@ -82,6 +82,7 @@ impl Keepers {
 
     /// Starts and stops what stands behind one certificate of the plan; false if nothing changed. `left` are bundles that
     /// nobody wants any more.
+    // Longer than sixty lines: what is derived stands in the order in which it is needed.
     fn derive(&mut self, id: &CertId, left: &[Bundle]) -> bool {
         let Some(sources) = self.sources.clone() else { return false };
         let Some((spec, handle)) = self.kept.get(id) else { return false };

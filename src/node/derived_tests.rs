@@ -33,7 +33,7 @@ fn keepers() -> (Keepers, Arc<Certificates>) {
     let sources = Arc::new(Sources::new(certificates.clone(), clock.clone()));
     let shown = sources.clone();
     let publish = Arc::new(move |installed| shown.offer(installed));
-    let tools = Tools { clock: clock.clone(), dice: Arc::new(RealDice), publish };
+    let tools = Tools { clock: clock.clone(), dice: Arc::new(RealDice), publish, beats: Arc::default() };
     let mut keepers = Keepers::new(tools, Arc::new(Challenges::new(clock)), Arc::new(OwnSecrets));
     keepers.arrange_with(sources);
     (keepers, certificates)

@@ -11,7 +11,7 @@ use crate::cert::bundle::Bundle;
 use crate::cert::journal::{Record, Shelf, ShelfError};
 use crate::cert::stage::{Attempt, Effect, Event, Way};
 use crate::plan::acme::{AccountKey, AcmeServer, Authority, ChallengeKind, Issuer};
-use crate::plan::certificate::{CertId, CertSpec};
+use crate::plan::certificate::{CertId, CertSpec, KeyKind};
 use crate::store::Memory;
 
 use super::admin::{Caller, HEARTBEAT, Rehearsed};
@@ -68,7 +68,7 @@ impl Wish {
                 server.directory
             ));
         };
-        let server = AcmeServer { directory, account_key: AccountKey::Own, ..server.clone() };
+        let server = AcmeServer { directory, account_key: AccountKey::Own(KeyKind::EcdsaP256), ..server.clone() };
         let shelf = Arc::new(Aside { kept: self.around.shelf.clone(), thrown_away: Memory::default() });
         let around = Around { shelf, ..self.around.clone() };
         let issuer = Issuer {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::books::Books;
-use super::lookout::{Lookout, wakes};
+use super::lookout::Lookout;
 use crate::acme::{Ca, Outcome};
 use crate::cert::bundle::Bundle;
 use crate::cert::failure::Failure;
@@ -18,10 +18,10 @@ use crate::cert::journal::{Record, Shelf, ShelfError, StageRecord};
 use crate::cert::reach;
 use crate::cert::stage::{Effect, Event, Held, Policy, Stage};
 use crate::clock::{Clock, Dice, UnixTime};
-use crate::plan::acme::ChallengeKind;
 use crate::plan::certificate::{CertId, CertSpec};
-use crate::words::Identifier;
 use crate::zone::beats::Beats;
+
+mod outlook;
 
 /// The longest sleep: the civil clock may be set, and then the moment to wake has moved.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
@@ -123,12 +123,6 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// The same, looking at names before an authority is asked for them.
-    pub fn looking(mut self, lookout: Arc<Lookout>) -> Keeper {
-        self.lookout = Some(lookout);
-        self
-    }
-
     /// A keeper that goes on where the journal stands; `held` is what the shelf holds.
     pub fn new(rules: Rules, tools: Tools, desk: Desk, held: Option<&Bundle>) -> (Keeper, Handle) {
         let Desk { shelf, books, report } = desk;
@@ -189,7 +183,7 @@ impl Keeper {
                 () = tokio::time::sleep(wake.since(now)) => Word::Event(Event::Tick),
             };
             match word {
-                Word::Event(Event::Tick) if rests => {}
+                Word::Event(Event::Tick | Event::Cleared) if rests => {}
                 Word::Event(Event::Tick) if frozen && self.frozen(self.tools.clock.now()) => {}
                 Word::Event(event) => self.step(event).await,
                 Word::Issued(attempt, ordered, bundle) => self.issued(attempt, &ordered, bundle).await,
@@ -308,42 +302,6 @@ impl Keeper {
         if number.is_some() {
             self.order = Some(task);
         }
-    }
-
-    /// Looks where names lead. Names that go by DNS-01 may lead anywhere.
-    fn look(&self, names: Vec<Identifier>) {
-        let by_dns = self.rules.policy.ways.iter().any(|way| way.challenge == Some(ChallengeKind::Dns01));
-        let (Some(lookout), reports) = (self.lookout.clone().filter(|_| !by_dns), self.reports.downgrade()) else {
-            return;
-        };
-        tokio::spawn(async move {
-            let sights = lookout.sights(&names).await;
-            if let Some(reports) = reports.upgrade() {
-                let _ = reports.send(Word::Event(Event::Looked(sights)));
-            }
-        });
-    }
-
-    /// While this waits after a failure that has a cause outside, watches for its end.
-    fn watch(&mut self) {
-        let kind = self.lookout.as_ref().and_then(|_| wakes(&self.stage, &self.rules.policy));
-        let Some((kind, in_the_way)) = kind else {
-            return self.watching.take().into_iter().for_each(|task| task.abort());
-        };
-        if self.watching.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
-        }
-        let (Some(lookout), Some((_, ca))) = (self.lookout.clone(), self.rules.issuers.first().cloned()) else {
-            return;
-        };
-        let (spec, unit, reports) = (self.rules.spec.clone(), self.rules.policy.minute, self.reports.downgrade());
-        self.watching = Some(tokio::spawn(async move {
-            lookout.cleared(&ca, &spec.identifiers, kind, unit, in_the_way).await;
-            if let Some(reports) = reports.upgrade() {
-                tracing::info!(level = "notice", "{}: what stood in the way is gone; it is tried again", spec.id);
-                let _ = reports.send(Word::Event(Event::Cleared));
-            }
-        }));
     }
 
     /// What is ordered: the specification, without the names that the attempt leaves out.

@@ -21,7 +21,7 @@ use crate::cert::ways::{self, Standing};
 use crate::plan::acme::Issuer;
 use crate::plan::certificate::{CertId, CertSpec};
 use crate::plan::checks::Checks;
-use crate::store::{Directory, Memory};
+use crate::store::{Directory, Enduring, Memory};
 use crate::zone::challenges::Challenges;
 
 /// So many bundles are read, and published, at once.

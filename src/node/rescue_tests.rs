@@ -53,7 +53,7 @@ impl Bed {
         let sources = Arc::new(Sources::new(certificates.clone(), clock.clone()));
         let shown = sources.clone();
         let publish = Arc::new(move |installed| shown.offer(installed));
-        let tools = Tools { clock: clock.clone(), dice: Arc::new(RealDice), publish };
+        let tools = Tools { clock: clock.clone(), dice: Arc::new(RealDice), publish, beats: Arc::default() };
         let mut keepers = Keepers::new(tools, Arc::new(Challenges::new(clock.clone())), Arc::new(OwnSecrets));
         keepers.arrange_with(sources);
         let state = self.state.path().display();

@@ -302,7 +302,7 @@ fn named(servers: &AddressServers) -> Vec<(String, Arc<Server>)> {
 fn is_public(name: &str) -> bool {
     const PRIVATE: [&str; 8] = ["localhost", "local", "test", "example", "invalid", "internal", "lan", "home.arpa"];
     let private = |suffix: &str| name == suffix || name.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'));
-    name.contains('.') && !PRIVATE.iter().any(|suffix| private(&suffix))
+    name.contains('.') && !PRIVATE.iter().any(|suffix| private(suffix))
 }
 
 #[cfg(test)]

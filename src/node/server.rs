@@ -74,6 +74,42 @@ fn say(logs: &ErrorLogs, faults: &[String]) {
     }
 }
 
+/// Starts what runs beside the workers: the control thread and the overdue clock.
+fn beside(
+    plan: &Plan,
+    parts: &Parts,
+    terms: &Arc<ArcSwap<Terms>>,
+    tls: &Arc<Tls>,
+    files: Borrowed,
+    deliver: Arc<dyn Deliver>,
+) -> Result<(Control, Overdue), Refused> {
+    let time = JudgedClock::new(parts.clock.clone(), time::uptime, Some(&plan.process.state_path));
+    let (time, concerns, beats) = (Arc::new(time), Arc::new(Concerns::default()), Arc::new(Beats::default()));
+    let around = control::Around {
+        clock: time.clone(),
+        concerns: concerns.clone(),
+        beats: beats.clone(),
+        terms: terms.clone(),
+        dice: parts.dice.clone(),
+        tls: tls.clone(),
+        challenges: parts.challenges.clone(),
+        files,
+        stats: parts.stats.clone(),
+        counts: parts.counts.clone(),
+        upstreams: parts.upstreams.clone(),
+        exports: Exports::start(deliver).map_err(|error| refused("starting the thread of exports", &error))?,
+    };
+    let control = Control::start(around).map_err(|error| refused("starting the control thread", &error))?;
+    let looks =
+        overdue::Looks { certificates: tls.certificates().clone(), terms: terms.clone(), beats, concerns, clock: time };
+    let overdue = Overdue::start(looks).map_err(|error| refused("starting the overdue clock", &error))?;
+    Ok((control, overdue))
+}
+
+fn refused(what: &str, why: &dyn std::fmt::Display) -> Refused {
+    Refused(format!("{what} failed: {why}"))
+}
+
 /// The server process.
 pub struct Server {
     logs: ErrorLogs,
@@ -115,7 +151,6 @@ impl Server {
         let counters = sockets::workers(&plan).max(COUNTERS);
         let hostname = super::world::RealWorld { judge_certificates: false }.hostname();
         let files_of_others = Borrowed(opener.clone());
-        let refused = |what: &str, why: &dyn std::fmt::Display| Refused(format!("{what} failed: {why}"));
         let challenges = Arc::new(Challenges::new(clock.clone()));
         let certificates = Certificates::new().map_err(|error| refused("making a placeholder certificate", &error))?;
         let tls = Tls::new(certificates, challenges.clone(), clock.clone(), Arc::new(files_of_others.clone()));
@@ -135,32 +170,8 @@ impl Server {
         };
         let bare = Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) };
         let terms = Arc::new(ArcSwap::from_pointee(bare));
-        let time = JudgedClock::new(parts.clock.clone(), time::uptime, Some(&plan.process.state_path));
-        let (time, concerns, beats) = (Arc::new(time), Arc::new(Concerns::default()), Arc::new(Beats::default()));
-        let around = control::Around {
-            clock: time.clone(),
-            concerns: concerns.clone(),
-            beats: beats.clone(),
-            terms: terms.clone(),
-            dice: parts.dice.clone(),
-            tls: tls.clone(),
-            challenges: parts.challenges.clone(),
-            files: files_of_others,
-            stats: parts.stats.clone(),
-            counts: parts.counts.clone(),
-            upstreams: parts.upstreams.clone(),
-            exports: Exports::start(deliver).map_err(|error| refused("starting the thread of exports", &error))?,
-        };
-        let reader = Arc::new(around.files.clone());
-        let control = Control::start(around).map_err(|error| refused("starting the control thread", &error))?;
-        let looks = overdue::Looks {
-            certificates: tls.certificates().clone(),
-            terms: terms.clone(),
-            beats,
-            concerns,
-            clock: time,
-        };
-        let overdue = Overdue::start(looks).map_err(|error| refused("starting the overdue clock", &error))?;
+        let reader = Arc::new(files_of_others.clone());
+        let (control, overdue) = beside(&plan, &parts, &terms, &tls, files_of_others, deliver)?;
         let watched = Watched::start(tls.clone(), terms.clone(), parts.clock.clone(), reader);
         let watched = watched.map_err(|error| refused("starting the file watcher", &error))?;
         watched.adopt(&plan);

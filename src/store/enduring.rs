@@ -117,6 +117,18 @@ impl Shelf for Enduring {
         Ok(())
     }
 
+    fn bundles(&self, id: &CertId) -> Result<Vec<Bundle>, ShelfError> {
+        self.disk.bundles(id)
+    }
+
+    fn ids(&self) -> Result<Vec<CertId>, ShelfError> {
+        self.disk.ids()
+    }
+
+    fn archive(&self, id: &CertId) -> Result<(), ShelfError> {
+        self.disk.archive(id)
+    }
+
     fn disown(&self, id: &CertId, epoch: u64) -> Result<(), ShelfError> {
         self.disk.disown(id, epoch)
     }
@@ -165,7 +177,7 @@ mod tests {
             self.refuses(&self.full).and_then(|()| self.memory.replace(bundle, expected))
         }
         fn disown(&self, id: &CertId, epoch: u64) -> Result<(), ShelfError> {
-            self.memory.disown(id, epoch)
+            self.refuses(&self.full).and_then(|()| self.memory.disown(id, epoch))
         }
     }
 

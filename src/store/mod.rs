@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod atomic;
 pub mod directory;
+pub mod enduring;
 pub mod lineage;
 pub mod memory;
 pub mod seal;

@@ -379,6 +379,7 @@ impl World {
             not_before: kept.paper.not_before,
             not_after: kept.paper.not_after,
             disowned: false,
+            doubtful: false,
         };
         let candidates: Vec<Candidate> = all.iter().map(candidate).collect();
         let best = choose::best(Wish::Acme, &candidates, node.clock.shows(self.now));
