@@ -146,15 +146,14 @@ impl Server {
         let Work { plan, mut faults } = job;
         let files = Arc::new(LogFiles::new(opener.clone()));
         logs.use_plan(&plan.process.error_logs, &files).map_err(Refused)?;
-        let clock: Arc<dyn Clock> = Arc::new(RealClock);
-        let dice: Arc<dyn Dice> = Arc::new(RealDice);
+        let (clock, dice): (Arc<dyn Clock>, Arc<dyn Dice>) = (Arc::new(RealClock), Arc::new(RealDice));
         let counters = sockets::workers(&plan).max(COUNTERS);
         let hostname = super::world::RealWorld { judge_certificates: false }.hostname();
         let files_of_others = Borrowed(opener.clone());
         let challenges = Arc::new(Challenges::new(clock.clone()));
         let certificates = Certificates::new().map_err(|error| refused("making a placeholder certificate", &error))?;
-        let tls = Tls::new(certificates, challenges.clone(), clock.clone(), Arc::new(files_of_others.clone()));
-        let tls = Arc::new(tls);
+        let tls =
+            Arc::new(Tls::new(certificates, challenges.clone(), clock.clone(), Arc::new(files_of_others.clone())));
         let parts = Parts {
             challenges,
             clock,
@@ -177,8 +176,7 @@ impl Server {
         watched.adopt(&plan);
         faults.extend(tls.load_files(&plan).into_iter().map(|fault| fault.0));
         let (plan_tls, more) = tls.terms(&plan);
-        faults.extend(more.into_iter().map(|fault| fault.0));
-        faults.extend(tls.prepare_upstreams(&plan, true).into_iter().map(|fault| fault.0));
+        faults.extend(more.into_iter().chain(tls.prepare_upstreams(&plan, true)).map(|fault| fault.0));
         say(&logs, &faults);
         control.adopt(plan.clone(), 1, faults);
         terms.store(Arc::new(Terms { epoch: 1, plan: plan.clone(), tls: plan_tls }));
