@@ -1,5 +1,6 @@
 //! What changed behind our back? The file watcher, and probes of what is served. Reports, never decides.
 
+mod anyone;
 mod events;
 pub mod files;
 mod links;

@@ -3,20 +3,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::cert::reach::Answer;
 use crate::net::dns::{self, Dns};
+use crate::watch::anyone;
 use crate::zone::challenges::HTTP01_PATH;
 
 /// Until a connection stands.
@@ -114,7 +110,7 @@ async fn ask(name: &str, at: SocketAddr, tls: bool, path: &str) -> io::Result<Pa
         return talk(stream, name, path).await;
     }
     let host = ServerName::try_from(name.to_owned()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    talk(tokio_rustls::TlsConnector::from(anyone()?).connect(host, stream).await?, name, path).await
+    talk(tokio_rustls::TlsConnector::from(anyone::client()).connect(host, stream).await?, name, path).await
 }
 
 async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, name: &str, path: &str) -> io::Result<Page> {
@@ -160,55 +156,5 @@ fn first_chunk(body: &[u8]) -> Vec<u8> {
             body[start..end].to_vec()
         }
         _ => Vec::new(),
-    }
-}
-
-/// As authorities do: the certificate behind a redirect is not looked at.
-fn anyone() -> io::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
