@@ -6,8 +6,8 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 home="${SEMPER_CACHE:-$root/.cache}/second-ca"
 version=0.46.3
 if [ ! -e "$home/ready-$version" ]; then
+  mkdir -p "$(dirname "$home")"
   (
-    mkdir -p "$(dirname "$home")"
     flock 9
     if [ ! -e "$home/ready-$version" ]; then
       rm -rf "$home"
