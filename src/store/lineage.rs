@@ -177,10 +177,12 @@ fn folder(export: &Export, path: &Path) -> io::Result<()> {
         return Ok(());
     }
     atomic::make_directory(path)?;
-    // Whoever may read the files may search the folder.
-    fs::set_permissions(path, Permissions::from_mode(export.mode | ((export.mode & 0o444) >> 2)))?;
+    // Whoever may read the files may search the folder. It stays ours: an owner who could write in it could lay links for
+    // the next switch.
+    let search = if export.owner.is_some() { 0o050 } else { 0 };
+    fs::set_permissions(path, Permissions::from_mode(export.mode | ((export.mode & 0o444) >> 2) | search))?;
     match export.owner {
-        Some((user, group)) => std::os::unix::fs::lchown(path, Some(user), Some(group)),
+        Some((_, group)) => std::os::unix::fs::lchown(path, None, Some(group)),
         None => Ok(()),
     }
 }

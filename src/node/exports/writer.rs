@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::hook;
@@ -41,7 +41,7 @@ impl Deliver for Writer {
             if export.hook.is_some() {
                 // Before the switch, so that a crash between the two forgets no hook.
                 lineage::make_home(export, lineage)?;
-                fs::write(&owed, "the hook has not ended well yet\n")?;
+                mark(&owed)?;
             }
             lineage::put(export, lineage, parts)?;
         } else if let Some(Ran::Failed(why)) = hooks.remove(&home) {
@@ -68,6 +68,13 @@ impl Deliver for Writer {
             _ => Ok(Standing::Done),
         }
     }
+}
+
+/// Notes that a hook is owed; never through a link that somebody else laid.
+fn mark(owed: &Path) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    fs::File::options().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(owed).map(drop)
 }
 
 #[cfg(test)]
