@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::LazyConfigAcceptor;
 
 use crate::bed::origin::{Origin, Reply};
-use crate::bed::wait_some;
+use crate::bed::{PATIENCE, wait_some};
 
 /// Where challenges are answered; outlives the houses that fill it.
 pub struct Gate {
@@ -157,9 +157,10 @@ impl House {
         self.handle.stage()
     }
 
-    /// Ends everything at once, wherever it stands.
+    /// Ends everything, wherever it stands; what is being written to the shelf is written to its end first, so that
+    /// whoever clears the folder afterwards clears all of it.
     pub fn close(self) {
         drop(self.handle);
-        self.runtime.shutdown_background();
+        self.runtime.shutdown_timeout(PATIENCE);
     }
 }
