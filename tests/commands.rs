@@ -5,10 +5,11 @@
 mod bed;
 
 use std::collections::BTreeSet;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use bed::client::{Tls, serial};
 use bed::pebble::{Pebble, Settings};
+use bed::process::Process;
 use bed::server::{Nginx, Semper, Server, Site, http};
 use bed::{PATIENCE, free_port, wait_for};
 
@@ -225,18 +226,52 @@ fn explain_says_who_what_when_and_why_for_people_and_for_programs() {
     assert!(code == 0 && text.contains("no certificate here is for this name"), "{text}");
 }
 
-#[test]
-fn nginx_with_the_printed_lines_answers_for_semper() {
-    let (semper_port, nginx_port) = (free_port(), free_port());
-    let pebble = Pebble::with(&Settings::checking(nginx_port, free_port()));
+/// A certificate is obtained although the authority reaches another program, with the lines that semper prints for it.
+fn answered_by<T>(program: &str, start: impl FnOnce(&str, u16) -> T) {
+    let (semper_port, other_port) = (free_port(), free_port());
+    let pebble = Pebble::with(&Settings::checking(other_port, free_port()));
     let site = site(&pebble, semper_port, "");
     let server = Semper::serve(&site);
-    wait_for("the account key", PATIENCE, || run(&site, &["explain", NAME, "--snippet", "nginx"]).0 == 0);
-    let (_, snippet) = run(&site, &["explain", NAME, "--snippet", "nginx"]);
-    let beside = http(&format!("server {{ listen 127.0.0.1:{nginx_port}; server_name {NAME};\n{snippet} }}"));
-    let _nginx = Nginx::start(&beside);
+    wait_for("the account key", PATIENCE, || run(&site, &["explain", NAME, "--snippet", program]).0 == 0);
+    let (_, snippet) = run(&site, &["explain", NAME, "--snippet", program]);
+    let _other = start(&snippet, other_port);
+    wait_for("the other program", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", other_port)).is_ok());
+    run(&site, &["renew", NAME, "--no-wait"]);
     let tls = Tls::trusting(&pebble.root());
-    wait_for("a certificate by nginx's help", PATIENCE * 3, || tls.chain(server.port(2), NAME).is_ok());
+    wait_for("a certificate by its help", PATIENCE * 3, || tls.chain(server.port(2), NAME).is_ok());
+}
+
+#[test]
+fn nginx_with_the_printed_lines_answers_for_semper() {
+    answered_by("nginx", |lines, port| {
+        Nginx::start(&http(&format!("server {{ listen 127.0.0.1:{port}; server_name {NAME};\n{lines} }}")))
+    });
+}
+
+#[test]
+fn haproxy_with_the_printed_lines_answers_for_semper() {
+    answered_by("haproxy", |lines, port| {
+        let folder = tempfile::tempdir().unwrap();
+        let conf = folder.path().join("haproxy.cfg");
+        let head = "defaults\n mode http\n timeout client 9s\n timeout server 9s\n timeout connect 9s\n";
+        std::fs::write(&conf, format!("{head}frontend f\n bind 127.0.0.1:{port}\n{lines}\n http-request deny\n"))
+            .unwrap();
+        let mut command = Command::new("haproxy");
+        (Process::start(command.arg("-db").arg("-f").arg(&conf), &folder.path().join("log")), folder)
+    });
+}
+
+#[test]
+fn caddy_with_the_printed_lines_answers_for_semper() {
+    answered_by("caddy", |lines, port| {
+        let folder = tempfile::tempdir().unwrap();
+        let conf = folder.path().join("Caddyfile");
+        std::fs::write(&conf, format!("{{\nadmin off\nauto_https off\n}}\nhttp://{NAME}:{port} {{\n{lines}\n}}\n"))
+            .unwrap();
+        let mut command = Command::new("caddy");
+        command.env("HOME", folder.path()).args(["run", "--adapter", "caddyfile", "--config"]).arg(&conf);
+        (Process::start(&mut command, &folder.path().join("log")), folder)
+    });
 }
 
 #[test]

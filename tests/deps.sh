@@ -11,12 +11,13 @@ command_of cc gcc
 command_of make make
 command_of curl curl
 command_of openssl openssl
+command_of caddy caddy
 command_of certbot certbot
+command_of haproxy haproxy
 command_of pebble pebble
 command_of named bind9
 command_of nsupdate bind9-dnsutils
 command_of python3 python3
-command_of certbot certbot
 command_of nghttp nghttp2-client
 command_of flock util-linux
 command_of ip iproute2

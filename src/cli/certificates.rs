@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::acme::Reason as Why;
 use crate::cert::rehearse::Scenario;
 use crate::node::admin::Question;
+use crate::node::snippet::Program;
 
 use super::commands::Place;
 use super::explain::{self, Form};
@@ -117,7 +118,7 @@ pub struct Explain {
     /// For programs.
     #[arg(long, conflicts_with = "snippet")]
     json: bool,
-    /// Only the lines with which a node that still runs nginx answers challenges too.
+    /// Only the lines with which a node that runs this program answers challenges too.
     #[arg(long, value_enum)]
     snippet: Option<Snippet>,
     #[command(flatten)]
@@ -127,6 +128,8 @@ pub struct Explain {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Snippet {
     Nginx,
+    Haproxy,
+    Caddy,
 }
 
 impl Explain {
@@ -134,7 +137,9 @@ impl Explain {
     pub fn run(&self) -> ExitCode {
         let form = match (self.json, self.snippet) {
             (true, _) => Form::Json,
-            (false, Some(Snippet::Nginx)) => Form::NginxSnippet,
+            (false, Some(Snippet::Nginx)) => Form::Snippet(Program::Nginx),
+            (false, Some(Snippet::Haproxy)) => Form::Snippet(Program::Haproxy),
+            (false, Some(Snippet::Caddy)) => Form::Snippet(Program::Caddy),
             (false, None) => Form::Text,
         };
         explain::explain(&self.name, self.place.layout(), &self.place.state_path(), form)

@@ -11,6 +11,7 @@ use crate::node::control::serves;
 use crate::node::explain::{Explained, Timeline, second};
 use crate::node::layout::Layout;
 use crate::node::load::{Broken, Loaded, Wish};
+use crate::node::snippet::Program;
 use crate::node::world::OfflineWorld;
 
 use super::ask::{self, REFUSED};
@@ -23,8 +24,8 @@ pub enum Form {
     Text,
     /// For programs.
     Json,
-    /// Lines for nodes that still run nginx.
-    NginxSnippet,
+    /// Lines for nodes that run another program.
+    Snippet(Program),
 }
 
 /// `semper explain NAME`.
@@ -50,14 +51,13 @@ pub fn explain(name: &str, layout: Layout, state: &Path, form: Form) -> ExitCode
                 println!("\nif the authority knows dns-persist-01, this record lets it issue for good:\n{record}");
             }
         }
-        Form::NginxSnippet => {
-            let snippets: Vec<String> = explained.kept.iter().filter_map(|kept| kept.snippet()).collect();
-            if snippets.is_empty() {
+        Form::Snippet(program) => match explained.snippet(program) {
+            Some(lines) => print!("{lines}"),
+            None => {
                 eprintln!("semper: no ACME account answers for {name} here");
                 return REFUSED.into();
             }
-            snippets.iter().for_each(|snippet| print!("{snippet}"));
-        }
+        },
     }
     ExitCode::SUCCESS
 }

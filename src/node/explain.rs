@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::admin::Progress;
+use super::snippet::Program;
 use super::status::{Certificate, Shown};
 use crate::cert::ari::Choice;
 use crate::cert::rehearse::{Moment, span};
@@ -71,6 +72,17 @@ pub struct Timeline {
 }
 
 impl Explained {
+    /// The lines with which a node that runs another program answers challenges of these accounts too.
+    pub fn snippet(&self, program: Program) -> Option<String> {
+        let account = |kept: &'_ Kept| {
+            kept.account.as_ref().map(|(thumbprint, _)| (kept.progress.issuer.clone(), thumbprint.clone()))
+        };
+        let mut accounts: Vec<(String, String)> = self.kept.iter().filter_map(account).collect();
+        accounts.dedup();
+        let accounts: Vec<(&str, &str)> = accounts.iter().map(|(issuer, print)| (&issuer[..], &print[..])).collect();
+        program.lines(&accounts)
+    }
+
     /// For people.
     pub fn text(&self) -> String {
         let mut out = format!("{}\n", self.name);
@@ -144,17 +156,6 @@ impl Kept {
     fn when(&self, now: UnixTime) -> String {
         let next = self.progress.next;
         if next <= now { "now".to_owned() } else { format!("in {}", span(next.since(now))) }
-    }
-
-    /// The lines with which a node that still runs nginx answers challenges of this account too.
-    pub fn snippet(&self) -> Option<String> {
-        let (thumbprint, _) = self.account.as_ref()?;
-        Some(format!(
-            "# In the server on port 80 of every node that still runs nginx: challenges of {} are answered there too.\n\
-             location ~ \"^/\\.well-known/acme-challenge/([-_A-Za-z0-9]+)$\" {{\n    \
-             default_type text/plain;\n    return 200 \"$1.{thumbprint}\";\n}}\n",
-            self.progress.issuer
-        ))
     }
 
     /// The record by which the authority may always issue for these names (dns-persist-01).

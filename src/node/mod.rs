@@ -35,6 +35,7 @@ pub mod servant;
 pub mod served;
 pub mod server;
 pub mod signals;
+pub mod snippet;
 pub mod sockets;
 pub mod sources;
 pub mod start;
