@@ -8,7 +8,7 @@
 //! | wiring | `cli`, `node` |
 //! | hands | `http`, `tls`, `acme`, `store`, `watch` (hands never import each other) |
 //! | shared hands | `net`, `zone` |
-//! | decide (no I/O, no clock, no dice) | `h1`, `cert`, `route`, `balance`, `conf` |
+//! | decide (no I/O, no clock, no dice) | `h1`, `cert`, `fleet`, `route`, `balance`, `conf` |
 //! | words | `plan`, `words`, `clock` |
 
 pub mod acme;
@@ -17,6 +17,7 @@ pub mod cert;
 pub mod cli;
 pub mod clock;
 pub mod conf;
+pub mod fleet;
 pub mod h1;
 pub mod http;
 pub mod net;
