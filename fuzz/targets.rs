@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use semper::clock::{UnixTime, VirtualClock};
 use semper::conf::{MemoryWorld, Options, load};
+use semper::peer::{Hello, LARGEST, Parser};
 use semper::zone::challenges::{Challenges, HTTP01_PATH, Phase};
 
 /// HTTP/1, both ways: no panic, and the same verdict whole or byte by byte.
@@ -54,5 +55,32 @@ pub fn challenge(data: &[u8]) {
         let expected = format!("{token}.{}", if token == open { "known" } else { "thumbprint" });
         assert_eq!(answer.body, expected.as_bytes());
         assert!(token == open || phase == Phase::AfterUpstream404, "{host:?} is nobody we manage");
+    }
+}
+
+/// The link between nodes: frames are the same however the bytes were cut, none is longer than allowed, nothing comes after
+/// one that was; and a hello that is read says what was written.
+pub fn link(data: &[u8]) {
+    let frames = |step: usize| {
+        let (mut parser, mut frames) = (Parser::default(), Vec::new());
+        for piece in data.chunks(step) {
+            parser.feed(piece);
+            loop {
+                match parser.next(LARGEST) {
+                    Ok(Some(frame)) => frames.push(frame.to_vec()),
+                    Ok(None) => break,
+                    Err(_) => return (frames, true),
+                }
+            }
+        }
+        (frames, false)
+    };
+    let whole = frames(data.len().max(1));
+    assert_eq!(whole, frames(1), "the cut changed what was read");
+    let bytes: usize = whole.0.iter().map(|frame| frame.len() + 4).sum();
+    assert!(bytes <= data.len(), "more came out than went in");
+    if let Some(hello) = Hello::read(data) {
+        assert!(data.windows(32).any(|window| window == hello.public));
+        assert!(hello.release.len() <= 64 && hello.release.bytes().all(|b| b.is_ascii_graphic()));
     }
 }

@@ -6,7 +6,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | wiring | `cli`, `node` |
-//! | hands | `http`, `tls`, `acme`, `store`, `watch` (hands never import each other) |
+//! | hands | `http`, `tls`, `acme`, `peer`, `store`, `watch` (hands never import each other) |
 //! | shared hands | `net`, `zone` |
 //! | decide (no I/O, no clock, no dice) | `h1`, `cert`, `fleet`, `route`, `balance`, `conf` |
 //! | words | `plan`, `words`, `clock` |
@@ -22,6 +22,7 @@ pub mod h1;
 pub mod http;
 pub mod net;
 pub mod node;
+pub mod peer;
 pub mod plan;
 pub mod route;
 pub mod store;

@@ -109,6 +109,22 @@ fn challenges_hold_on_mutated_questions() {
     mutate("challenge", seeds("challenge", None), words, targets::challenge);
 }
 
+#[test]
+fn the_link_between_nodes_holds_on_mutated_frames() {
+    let words: &[&[u8]] = &[
+        b"\0\0\0\0",
+        b"\0\0\0\x01",
+        b"\0\x10\0\0",
+        b"\0\x10\0\x01",
+        b"\xff\xff\xff\xff",
+        b"\x7f",
+        b"semper\0\x01",
+        b"\0",
+        b"\xc3\xa9",
+    ];
+    mutate("link", seeds("link", None), words, targets::link);
+}
+
 /// The seeds of a target, and the files of one more folder.
 fn seeds(target: &str, more: Option<&Path>) -> Vec<Vec<u8>> {
     let mut found = read_all(&bed::root().join("fuzz/seeds").join(target));

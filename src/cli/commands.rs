@@ -18,6 +18,7 @@ use crate::plan::Plan;
 
 use super::ca::{Ca, Trust};
 use super::certificates::{Account, Explain, Pause, Rehearse, Renew, Revoke};
+use super::fleet::Fleet;
 use super::state::State;
 use super::{ask, look};
 
@@ -71,6 +72,9 @@ enum Command {
     Ca(Ca),
     /// Makes this system trust the built-in authority, or no longer.
     Trust(Trust),
+    /// The nodes that belong together.
+    #[command(subcommand)]
+    Fleet(Fleet),
     /// Accounts, keys and certificates of this node, sealed into one file and brought back.
     #[command(subcommand)]
     State(State),
@@ -165,6 +169,7 @@ pub fn run(program: &[String]) -> ExitCode {
         Command::Rehearse(rehearse) => rehearse.run(),
         Command::Ca(ca) => ca.run(),
         Command::Trust(trust) => trust.run(),
+        Command::Fleet(fleet) => fleet.run(),
         Command::State(state) => state.run(),
         Command::Import { path, place, write, json } => look::import(&path, place.layout(), write, json),
         Command::Migrate { place, json } => look::migrate(place.layout(), json),

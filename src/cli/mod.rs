@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod commands;
 pub mod demo;
 pub mod explain;
+pub mod fleet;
 pub mod import;
 pub mod look;
 pub mod migrate;

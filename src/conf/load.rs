@@ -187,9 +187,12 @@ fn read(reader: &mut Reader<'_>) -> Result<Plan, Complaint> {
     let issuers = issuers.into();
     let (http, certificates) = built.map_or_else(Default::default, |built| (Some(built.http), built.certificates));
     let checks = std::mem::take(&mut reader.shared.checks);
+    if let (Some(fleet), Some(http)) = (&main.fleet, &http) {
+        super::directives::fleet::check(fleet, &http.listeners)?;
+    }
     super::directives::export::check(reader, &main.exports, &certificates);
     let exports = main.exports.into_iter().map(|(export, _)| export).collect();
-    Ok(Plan { process, http, issuers, certificates: certificates.into(), checks, rescue, exports })
+    Ok(Plan { process, http, issuers, certificates: certificates.into(), checks, rescue, exports, fleet: main.fleet })
 }
 
 fn notes(reader: &Reader<'_>) -> Vec<Note> {

@@ -37,9 +37,11 @@ pub enum Home {
     AcmeDnsProvider,
     /// `server_certificates { }`
     ServerCertificates,
+    /// `fleet { }`
+    Fleet,
 }
 
-const HOMES: [(&str, Home); 15] = [
+const HOMES: [(&str, Home); 16] = [
     ("main", Home::Main),
     ("events", Home::Events),
     ("http", Home::Http),
@@ -55,6 +57,7 @@ const HOMES: [(&str, Home); 15] = [
     ("acme-issuer", Home::AcmeIssuer),
     ("acme-dns-provider", Home::AcmeDnsProvider),
     ("server-certificates", Home::ServerCertificates),
+    ("fleet", Home::Fleet),
 ];
 
 impl Home {

@@ -19,6 +19,10 @@ pub fn by(plan: &Plan) -> Allowed {
         Allowed { owner: plan.process.user.as_ref().map(|user| (user.uid, user.gid)), ..Allowed::default() };
     named.exports.extend(plan.exports.iter().cloned());
     named.logs(plan.process.error_logs.iter().map(|log| &log.target));
+    if let Some(fleet) = &plan.fleet {
+        named.secret(&fleet.key);
+        fleet.old_key.iter().for_each(|key| named.secret(key));
+    }
     for issuer in &plan.issuers {
         if let Authority::Acme(server) = &issuer.authority {
             named.read.extend(server.trusted_certificate.as_ref().map(shared));

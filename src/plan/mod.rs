@@ -10,6 +10,7 @@ pub mod client;
 pub mod dns;
 pub mod export;
 pub mod files;
+pub mod fleet;
 pub mod gzip;
 pub mod headers;
 pub mod limits;
@@ -48,6 +49,8 @@ pub struct Plan {
     pub checks: checks::Checks,
     /// `export`s: who else gets them.
     pub exports: Box<[export::Export]>,
+    /// `fleet`: the other nodes; `None`: this one stands alone.
+    pub fleet: Option<fleet::Fleet>,
 }
 
 /// The `http` block.

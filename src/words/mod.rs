@@ -2,12 +2,14 @@
 
 pub mod fields;
 pub mod fingerprint;
+pub mod fleet_key;
 pub mod identifier;
 pub mod place;
 pub mod secret;
 
 pub use fields::{Field, Fields};
 pub use fingerprint::Fingerprint;
+pub use fleet_key::{FleetKey, NotAFleetKey};
 pub use identifier::{DomainName, Identifier};
 pub use place::Place;
 pub use secret::SecretRef;

@@ -11,6 +11,7 @@ pub mod client;
 pub mod error_page;
 pub mod export;
 pub mod files;
+pub mod fleet;
 pub mod gzip;
 pub mod headers;
 pub mod http;

@@ -9,12 +9,13 @@ use crate::conf::table::{Home, Row};
 use crate::conf::tree::Directive;
 use crate::conf::value;
 use crate::plan::export::Export;
+use crate::plan::fleet::Fleet;
 use crate::plan::log::{ErrorLog, Level as Severity, LogTarget};
 use crate::plan::process::{ChallengeListen, EnvironmentVariable, Process, User};
 use crate::words::Place;
 
 use super::http::{self, HttpDraft};
-use super::{acme, acme_dns, checks, export, log, stream};
+use super::{acme, acme_dns, checks, export, fleet, log, stream};
 
 /// The main context as it was read.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub struct MainDraft {
     pub named: Vec<acme::Named>,
     /// `export`s, and where they stand.
     pub exports: Vec<(Export, Place)>,
+    /// `fleet`.
+    pub fleet: Option<Fleet>,
 }
 
 impl MainDraft {
@@ -73,6 +76,11 @@ impl Scope for MainDraft {
             }
             "export" => {
                 self.exports.push(export::export(reader, directive)?);
+                Ok(())
+            }
+            "fleet" if self.fleet.is_some() => Err(directive_is(directive, "is duplicate")),
+            "fleet" => {
+                self.fleet = Some(fleet::fleet(reader, directive)?);
                 Ok(())
             }
             "acme_issuer" => acme::issuer(reader, directive),
