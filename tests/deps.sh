@@ -19,6 +19,7 @@ command_of named bind9
 command_of nsupdate bind9-dnsutils
 command_of python3 python3
 command_of nghttp nghttp2-client
+command_of faketime faketime
 command_of flock util-linux
 command_of ip iproute2
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)

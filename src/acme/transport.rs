@@ -93,7 +93,7 @@ impl Transport {
     pub fn new(server: &AcmeServer, clock: Arc<dyn Clock>) -> Transport {
         let proxy = Proxy::from_environment(|name| std::env::var(name).ok());
         Transport {
-            wire: Wire::new(server.trusted_certificate.clone(), server.verify, proxy),
+            wire: Wire::new(server.trusted_certificate.clone(), server.verify, proxy, clock.clone()),
             clock,
             directory_url: server.directory.to_string(),
             directory: Mutex::default(),

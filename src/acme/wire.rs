@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::fault::Fault;
 use super::proxy::Proxy;
 use super::trust;
+use crate::clock::Clock;
 
 /// For each address of a host.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -39,14 +40,16 @@ pub struct Wire {
     trusted: Option<PathBuf>,
     verify: bool,
     proxy: Proxy,
+    clock: Arc<dyn Clock>,
     tls: OnceLock<Arc<ClientConfig>>,
     idle: Mutex<HashMap<String, Vec<Sender>>>,
 }
 
 impl Wire {
-    /// Connects to nobody yet; roots are read with the first request.
-    pub fn new(trusted: Option<PathBuf>, verify: bool, proxy: Proxy) -> Wire {
-        Wire { trusted, verify, proxy, tls: OnceLock::new(), idle: Mutex::default() }
+    /// Connects to nobody yet; roots are read with the first request. Where the machine's clock is doubted, an authority is
+    /// judged by `clock` too.
+    pub fn new(trusted: Option<PathBuf>, verify: bool, proxy: Proxy, clock: Arc<dyn Clock>) -> Wire {
+        Wire { trusted, verify, proxy, clock, tls: OnceLock::new(), idle: Mutex::default() }
     }
 
     /// Sends a request and reads the whole response, whatever its status.
@@ -127,7 +130,7 @@ impl Wire {
         let config = match self.tls.get() {
             Some(config) => config.clone(),
             None => {
-                let config = trust::client(self.trusted.as_deref(), self.verify)?;
+                let config = trust::client(self.trusted.as_deref(), self.verify, self.clock.clone())?;
                 self.tls.get_or_init(|| config).clone()
             }
         };

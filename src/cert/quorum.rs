@@ -14,6 +14,10 @@ const HEARSAY: Duration = Duration::from_secs(86_400);
 const UNWITNESSED: Duration = Duration::from_secs(6 * 3600);
 /// … unless it is longer than the life of any certificate.
 const TOO_FAR: Duration = Duration::from_secs(400 * 86_400);
+/// A machine that was off for longer than this asks before it believes its clock.
+const LONG_OFF: Duration = Duration::from_secs(7 * 86_400);
+/// Authorities date a certificate back by so much, and it takes a while to come.
+const FRESH: Duration = Duration::from_secs(2 * 3600);
 
 /// A moment of the monotonic clock: how long the machine has been up.
 pub type Uptime = Duration;
@@ -63,6 +67,10 @@ pub struct Quorum {
     newest: Option<UnixTime>,
     seen: Option<UnixTime>,
     jumped: Option<Uptime>,
+    /// The last judgement was without doubt.
+    sound: bool,
+    /// Somebody else has borne our clock out since it last moved by itself: alone it proves nothing about the year.
+    confirmed: bool,
 }
 
 /// What outlives a restart.
@@ -72,17 +80,21 @@ pub struct Memory {
     pub newest_not_before: Option<UnixTime>,
     /// The last moment that was believed without doubt.
     pub seen: Option<UnixTime>,
+    /// Somebody else had borne that out.
+    #[serde(default)]
+    pub confirmed: bool,
 }
 
 impl Quorum {
     /// What an earlier life remembered.
     pub fn new(memory: Memory) -> Quorum {
-        Quorum { newest: memory.newest_not_before, seen: memory.seen, ..Quorum::default() }
+        let Memory { newest_not_before: newest, seen, confirmed } = memory;
+        Quorum { newest, seen, confirmed, ..Quorum::default() }
     }
 
     /// What the next life should remember.
     pub fn memory(&self) -> Memory {
-        Memory { newest_not_before: self.newest, seen: self.seen }
+        Memory { newest_not_before: self.newest, seen: self.seen, confirmed: self.confirmed }
     }
 
     /// An authority dated an answer.
@@ -94,6 +106,8 @@ impl Quorum {
     /// proves nothing.
     pub fn accepted(&mut self, not_before: UnixTime, at: Uptime) {
         let date = self.heard.map(|heard| carried(heard, at));
+        let fresh = |now: UnixTime| not_before <= now + TOLERANCE && now.since(not_before) <= FRESH;
+        self.confirmed |= self.sound && self.believed.is_some_and(|believed| fresh(carried(believed, at)));
         if date.is_none_or(|date| not_before <= date + TOLERANCE) {
             self.newest = self.newest.max(Some(not_before));
         }
@@ -107,7 +121,8 @@ impl Quorum {
             None => self.alone(system, at),
         };
         self.believed = Some((judgement.now, at));
-        if judgement.doubt.is_none() {
+        self.sound = judgement.doubt.is_none();
+        if self.sound {
             (self.jumped, self.guessed, self.seen) = (None, false, Some(judgement.now));
         }
         judgement
@@ -116,15 +131,16 @@ impl Quorum {
     /// With an authority's word.
     fn beside(&mut self, system: UnixTime, date: UnixTime, at: Uptime) -> Judgement {
         if agree(system, date) {
+            self.confirmed = true;
             return Judgement { now: system, doubt: None, ask: false };
         }
         let (ours, theirs) = (self.possible(system), self.possible(date));
         let carried = self.believed.filter(|_| !self.guessed).map(|believed| carried(believed, at));
-        // Whoever contradicts a certificate is wrong; else the clock that went on as it should; else the authority, whose
-        // dates the certificates carry.
+        // Whoever contradicts a certificate is wrong; else the clock that was right before and went on as it should; else the
+        // authority, whose dates the certificates carry.
         let now = match (ours, theirs) {
             (true, false) => system,
-            (true, true) if carried.is_some_and(|carried| agree(carried, system)) => system,
+            (true, true) if self.confirmed && carried.is_some_and(|carried| agree(carried, system)) => system,
             _ => date,
         };
         Judgement { now, doubt: Some(Doubt::Authority(seconds(date, system))), ask: false }
@@ -147,6 +163,7 @@ impl Quorum {
         let since = *self.jumped.get_or_insert(at);
         let far = system.since(carried).max(carried.since(system));
         if at.saturating_sub(since) > UNWITNESSED && far < TOO_FAR {
+            self.confirmed = false;
             return sane;
         }
         doubted(carried, Doubt::Jumped(seconds(carried, system)))
@@ -155,7 +172,7 @@ impl Quorum {
     /// The first look of a life: nothing was carried here but what was written down.
     fn first(&mut self, system: UnixTime, at: Uptime) -> Judgement {
         match self.seen {
-            Some(seen) if seen.since(system) > TOLERANCE || system.since(seen) > TOO_FAR => {
+            Some(seen) if seen.since(system) > TOLERANCE || system.since(seen) > LONG_OFF => {
                 self.jumped = Some(at);
                 Judgement { now: seen, doubt: Some(Doubt::Jumped(seconds(seen, system))), ask: true }
             }
@@ -240,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_wakes_up_in_1970_lives_at_its_newest_certificate_until_it_learns_more() {
-        let memory = Memory { newest_not_before: Some(START), seen: None };
+        let memory = Memory { newest_not_before: Some(START), ..Memory::default() };
         let mut quorum = Quorum::new(memory);
         let judged = quorum.judge(UnixTime::from_seconds(9), up(5));
         assert_eq!((judged.now, judged.ask), (START, true));
@@ -252,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_start_in_the_far_future_is_doubted_and_the_word_of_an_authority_decides() {
-        let memory = Memory { newest_not_before: Some(START), seen: Some(START) };
+        let memory = Memory { newest_not_before: Some(START), seen: Some(START), confirmed: true };
         let (mut right, mut wrong) = (Quorum::new(memory), Quorum::new(memory));
         let far = START + up(3 * YEAR);
         assert_eq!(believe(&mut right, far, 0), (START, true));
@@ -284,5 +301,49 @@ mod tests {
         assert_eq!(quorum.memory().newest_not_before, None);
         quorum.accepted(START - up(3600), up(1));
         assert_eq!(quorum.memory().newest_not_before, Some(START - up(3600)));
+    }
+
+    #[test]
+    fn a_machine_that_never_knew_the_time_believes_the_authority_and_not_its_own_clock() {
+        let far = START + up(9 * YEAR);
+        let mut quorum = Quorum::default();
+        assert_eq!(believe(&mut quorum, far, 0), (far, false), "nobody else has spoken");
+        quorum.heard(START, up(5));
+        assert_eq!(believe(&mut quorum, far + up(6), 6), (START + up(1), true));
+        // What it issues now is in force by its own time.
+        quorum.accepted(START - up(3600), up(7));
+        assert_eq!(believe(&mut quorum, far + up(8), 8), (START + up(3), true));
+        assert!(!quorum.memory().confirmed);
+    }
+
+    #[test]
+    fn a_jump_that_was_believed_for_want_of_witnesses_is_taken_back_when_one_speaks() {
+        let mut quorum = Quorum::new(Memory { confirmed: true, ..Memory::default() });
+        quorum.judge(START, up(0));
+        let jump = up(100 * 86_400);
+        quorum.judge(START + jump + up(10), up(10));
+        assert_eq!(believe(&mut quorum, START + jump + up(30_000), 30_000), (START + jump + up(30_000), false));
+        quorum.heard(START + up(30_010), up(30_010));
+        assert_eq!(believe(&mut quorum, START + jump + up(30_020), 30_020), (START + up(30_020), true));
+    }
+
+    #[test]
+    fn a_machine_that_was_off_for_weeks_asks_before_it_believes_its_clock() {
+        let memory = Memory { newest_not_before: None, seen: Some(START), confirmed: true };
+        let mut short = Quorum::new(memory);
+        assert!(!believe(&mut short, START + up(6 * 86_400), 0).1);
+        let (mut right, mut wrong) = (Quorum::new(memory), Quorum::new(memory));
+        let later = START + up(40 * 86_400);
+        for quorum in [&mut right, &mut wrong] {
+            let judged = quorum.judge(later, up(0));
+            assert_eq!((judged.now, judged.ask), (START, true));
+        }
+        right.heard(later, up(2));
+        assert_eq!(believe(&mut right, later + up(3), 3), (later + up(3), false));
+        wrong.heard(START + up(20), up(2));
+        assert_eq!(believe(&mut wrong, later + up(3), 3), (START + up(21), true));
+        let mut alone = Quorum::new(memory);
+        alone.judge(later, up(0));
+        assert!(!believe(&mut alone, later + up(22_000), 22_000).1, "after hours without a word it is believed");
     }
 }

@@ -275,6 +275,8 @@ impl Desk {
         }
         self.look_for_rivals(&plan);
         (self.plan, self.epoch, self.faults) = (Some(plan), epoch, faults);
+        // Whoever doubts the time asks these authorities before anything is ordered by it.
+        self.look_at_clock();
         self.rescue();
         // Whoever waits no longer need not know.
         let _ = done.send(());

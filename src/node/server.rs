@@ -76,15 +76,14 @@ fn say(logs: &ErrorLogs, faults: &[String]) {
 
 /// Starts what runs beside the workers: the control thread and the overdue clock.
 fn beside(
-    plan: &Plan,
+    time: Arc<JudgedClock>,
     parts: &Parts,
     terms: &Arc<ArcSwap<Terms>>,
     tls: &Arc<Tls>,
     files: Borrowed,
     deliver: Arc<dyn Deliver>,
 ) -> Result<(Control, Overdue), Refused> {
-    let time = JudgedClock::new(parts.clock.clone(), time::uptime, Some(&plan.process.state_path));
-    let (time, concerns, beats) = (Arc::new(time), Arc::new(Concerns::default()), Arc::new(Beats::default()));
+    let (concerns, beats) = (Arc::new(Concerns::default()), Arc::new(Beats::default()));
     let around = control::Around {
         clock: time.clone(),
         concerns: concerns.clone(),
@@ -115,6 +114,8 @@ pub struct Server {
     logs: ErrorLogs,
     files: Arc<LogFiles>,
     parts: Parts,
+    /// The clock by which certificates are judged; requests and logs go by the machine's own, that of `parts`.
+    time: Arc<JudgedClock>,
     tls: Arc<Tls>,
     control: Control,
     terms: Arc<ArcSwap<Terms>>,
@@ -150,10 +151,11 @@ impl Server {
         let counters = sockets::workers(&plan).max(COUNTERS);
         let hostname = super::world::RealWorld { judge_certificates: false }.hostname();
         let files_of_others = Borrowed(opener.clone());
-        let challenges = Arc::new(Challenges::new(clock.clone()));
+        let time = JudgedClock::new(clock.clone(), time::uptime, Some(&plan.process.state_path));
+        let time = Arc::new(time);
+        let challenges = Arc::new(Challenges::new(time.clone()));
         let certificates = Certificates::new().map_err(|error| refused("making a placeholder certificate", &error))?;
-        let tls =
-            Arc::new(Tls::new(certificates, challenges.clone(), clock.clone(), Arc::new(files_of_others.clone())));
+        let tls = Arc::new(Tls::new(certificates, challenges.clone(), time.clone(), Arc::new(files_of_others.clone())));
         let parts = Parts {
             challenges,
             clock,
@@ -170,8 +172,8 @@ impl Server {
         let bare = Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) };
         let terms = Arc::new(ArcSwap::from_pointee(bare));
         let reader = Arc::new(files_of_others.clone());
-        let (control, overdue) = beside(&plan, &parts, &terms, &tls, files_of_others, deliver)?;
-        let watched = Watched::start(tls.clone(), terms.clone(), parts.clock.clone(), reader);
+        let (control, overdue) = beside(time.clone(), &parts, &terms, &tls, files_of_others, deliver)?;
+        let watched = Watched::start(tls.clone(), terms.clone(), time.clone(), reader);
         let watched = watched.map_err(|error| refused("starting the file watcher", &error))?;
         watched.adopt(&plan);
         faults.extend(tls.load_files(&plan).into_iter().map(|fault| fault.0));
@@ -184,6 +186,7 @@ impl Server {
             logs,
             files,
             parts,
+            time,
             tls,
             control,
             terms,
@@ -236,7 +239,7 @@ impl Server {
     /// A reload reads certificate files again, as nginx does, whether or not somebody saw them change. What cannot be
     /// used, or is held back, is told; what was shown stays.
     fn read_again(&self, plan: &Plan) -> Vec<String> {
-        let now = self.parts.clock.now();
+        let now = self.time.now();
         let mut faults = Vec::new();
         for (source, names) in load::names_in_use(plan) {
             let CertificateSource::File(files) = source else { continue };

@@ -50,7 +50,8 @@ pub async fn present(ours: &Dns01, settings: &DnsProvider, standing: &Standing) 
         .body(Bytes::from(body))
         .map_err(|error| failed(error.to_string()))?;
     let proxy = Proxy::from_environment(|name| std::env::var(name).ok());
-    let response = Wire::new(trusted.clone(), true, proxy).exchange(request).await;
+    let wire = Wire::new(trusted.clone(), true, proxy, ours.clock.clone());
+    let response = wire.exchange(request).await;
     let response = response.map_err(|fault| failed(fault.to_string()))?;
     if response.status().is_success() {
         return Ok(());
