@@ -11,8 +11,8 @@ use super::trouble::{Away, Blamed};
 use crate::clock::UnixTime;
 use crate::words::Identifier;
 
-/// Names that are away are looked at again in this interval.
-const LOOK_AGAIN: Duration = Duration::from_secs(12 * 3600);
+/// Names that are away are looked at again in this interval: one that came back is to be served within the hour.
+const LOOK_AGAIN: Duration = Duration::from_secs(1800);
 /// Rounds at which a name must have failed alone: where something valid is held, and where not.
 const ROUNDS: (u32, u32) = (3, 2);
 
@@ -88,7 +88,7 @@ impl Stage {
     /// Somebody looked: what points elsewhere is remembered, and told once when it has lasted.
     pub(super) fn looked(mut self, now: UnixTime, sights: Vec<Sight>) -> (Stage, Vec<Effect>) {
         let trouble = self.trouble_mut();
-        let mut effects = Vec::new();
+        let (mut effects, mut back) = (Vec::new(), false);
         for Sight { name, finding } in sights {
             let known = trouble.away.iter().position(|away| away.name == name);
             match (finding, known) {
@@ -107,6 +107,7 @@ impl Stage {
                 }
                 (Finding::Here | Finding::Hindered { .. }, Some(at)) => {
                     if trouble.away.swap_remove(at).told {
+                        back = true;
                         effects.push(Effect::Tell(Notice::CameBack { name }));
                     }
                 }
@@ -115,7 +116,21 @@ impl Stage {
         }
         let away = !trouble.away.is_empty();
         trouble.look_at = away.then(|| trouble.look_at.unwrap_or(now + LOOK_AGAIN).max(now + LOOK_AGAIN / 12));
+        if back {
+            self.hurry(now);
+        }
         (self, effects)
+    }
+
+    /// A name came back: whoever waits because of it waits no longer.
+    fn hurry(&mut self, now: UnixTime) {
+        match self {
+            Stage::Absent { retry_at, .. } => *retry_at = (*retry_at).min(now),
+            Stage::Serving { held, renew_at, trouble, .. } if trouble.failures > 0 || held.not_after <= now => {
+                *renew_at = (*renew_at).min(now);
+            }
+            Stage::Serving { .. } | Stage::Ordering { .. } => {}
+        }
     }
 }
 

@@ -152,3 +152,20 @@ fn looks_that_end_are_no_reason_to_stop_for_ever() {
     }]));
     assert!(!matches!(world.notices.last(), Some(Notice::CameBack { .. })), "that says nothing");
 }
+
+#[test]
+fn a_name_that_comes_back_is_ordered_within_the_hour_and_not_a_day_later() {
+    let rules = policy();
+    let mut world = World::new(rules.clone(), |_, attempt| reply(&rules, attempt, &rules.names));
+    for half_day in 1..10 {
+        world.run(UnixTime::from_seconds(half_day * DAY / 2));
+        world.send(elsewhere("a.example"));
+    }
+    let (looks, orders) = (world.looks.len(), world.orders.len());
+    world.run(world.now + Duration::from_secs(3600));
+    assert!(world.looks.len() > looks, "somebody looks whether it is back");
+    assert_eq!(world.orders.len(), orders, "until then nothing is spent on it");
+    world.send(Event::Looked(vec![Sight { name: rules.names[0].clone(), finding: Finding::Here }]));
+    world.run(world.now + Duration::from_secs(60));
+    assert!(world.orders.len() > orders);
+}

@@ -128,6 +128,14 @@ impl Books {
         }
     }
 
+    /// Certificates of the last week, for that set among some or all of `names` of which the most were issued: what was
+    /// split off, or moved away, is left out of an order.
+    pub fn most_issued(&mut self, names: &[Name], now: UnixTime) -> usize {
+        let part = |set: &[Name]| set.iter().all(|name| names.contains(name));
+        let sets = self.sets.iter_mut().filter(|(set, _)| part(set));
+        sets.map(|(_, list)| within(Some(list), now, WEEK).0).max().unwrap_or(0)
+    }
+
     /// (certificates of this set in the last week, failed validations of any of its names in the last hour, the longest
     /// row of failures among them)
     pub fn of(&mut self, names: &Arc<[Name]>, now: UnixTime) -> (usize, usize, u32) {

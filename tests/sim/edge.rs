@@ -167,7 +167,12 @@ impl World {
         };
         keeping.stage = next;
         if self.tracing {
-            let text = story(&self.nodes[at.node].keeping[at.cert].stage);
+            let mut text = story(&self.nodes[at.node].keeping[at.cert].stage);
+            for ca in &self.cas {
+                for refused in self.nodes[at.node].ledger.refusals(&ca.url) {
+                    text.push_str(&format!("; ca{} refuses {:?} until {}", ca.place, refused.scope, refused.until));
+                }
+            }
             self.trace(at, &text);
         }
         if changed {

@@ -84,6 +84,11 @@ impl Work {
         }
     }
 
+    /// Its number at the authority, if it has one.
+    pub fn number(&self) -> Option<u64> {
+        self.record.as_ref()?.number
+    }
+
     /// The key that is being certified, if there is one.
     fn key(&self) -> u64 {
         self.record.as_ref().map_or(0, |record| record.key)

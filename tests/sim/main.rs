@@ -2,7 +2,8 @@
 //! thread, one seed, authorities with Let's Encrypt's limits and every fault, a disk, a clock and people that fail, crashes
 //! between any two deeds. After every event the safety rules are checked; after the storm, the liveness rules.
 //!
-//! `make sim`; `SEEDS=100000 make sim` for longer; a failure prints its seed, and `SEED=n make sim` plays it again.
+//! `make sim`; `SEEDS=100000 make sim` for longer; a failure prints its seed, and `SEED=n make sim` plays it again
+//! (`STORY=n`: with so many lines of what happened).
 #![allow(clippy::unwrap_used)]
 
 mod authority;
@@ -65,7 +66,8 @@ fn tell(seed: u64, scenario: &Scenario) -> String {
     let cert = world.broken.as_ref().map(|broken| format!("cert {}:", broken.cert));
     let of = |line: &&String| cert.as_ref().is_none_or(|cert| line.contains(&cert[..]) || line.contains("weather:"));
     let told: Vec<&String> = world.story.iter().filter(of).collect();
-    let (before, after) = told.split_at(told.len().saturating_sub(60));
+    let lines = number("STORY").map_or(60, |lines| usize::try_from(lines).unwrap_or(usize::MAX));
+    let (before, after) = told.split_at(told.len().saturating_sub(lines));
     let weather = before.iter().filter(|line| line.contains("weather:"));
     weather.chain(after).map(|line| format!("{line}\n")).collect()
 }

@@ -275,7 +275,10 @@ impl World {
             Failure::Limited { .. } => self.watch(at).limited = Some(now),
             Failure::BadCertificate { detail } => {
                 let node = &self.nodes[at.node];
-                let well = self.cas[work.ca].is_well(now) && now.since(node.disturbed) > HOUR;
+                // What was signed with a flaw may be fetched long after the authority is well again.
+                let flawed = work.number().and_then(|number| self.cas[work.ca].orders.get(&number)?.paper.as_ref());
+                let flawed = flawed.is_some_and(|paper| paper.flaw.is_some());
+                let well = self.cas[work.ca].is_well(now) && now.since(node.disturbed) > HOUR && !flawed;
                 if well && detail.contains("private key") {
                     self.breaks("the key of a request is kept", at, detail.clone());
                 }
@@ -306,7 +309,8 @@ impl World {
             if ca.limits.is_none() {
                 continue;
             }
-            let (issued, failed, row) = ca.books.of(&names, self.now);
+            let (_, failed, row) = ca.books.of(&names, self.now);
+            let issued = ca.books.most_issued(&names, self.now);
             let (url, detail) = (ca.url.clone(), |what: String, url: &str| format!("{what} at {url}"));
             // An order that a crash interrupted is taken up without a second count.
             if !leapt && issued > if crashed { 5 } else { 4 } {
@@ -324,7 +328,7 @@ impl World {
         let now = self.now;
         let past = info.is_some_and(|info| info.start < info.end && info.end < now);
         let names = self.nodes[at.node].keeping[at.cert].names.clone();
-        let spent = self.cas.iter_mut().map(|ca| ca.books.of(&names, now).0).max().unwrap_or(0) >= 3;
+        let spent = self.cas.iter_mut().any(|ca| ca.books.most_issued(&names, now) >= 3);
         let meant = self.cas.iter().any(|ca| ca.suffers(Fault::AriPast, now));
         let sane = self.nodes[at.node].clock.is_sane(now) && meant && !spent;
         let watch = self.watch(at);
@@ -410,7 +414,7 @@ impl World {
         if lately(watch.invalid) || lately(watch.limited) {
             grace += HOUR * 7;
         }
-        let spent = self.cas.iter_mut().any(|ca| ca.limits.is_some() && ca.books.of(&names, calm).0 >= 3);
+        let spent = self.cas.iter_mut().any(|ca| ca.limits.is_some() && ca.books.most_issued(&names, calm) >= 3);
         if spent { grace + DAY * 7 } else { grace }
     }
 
