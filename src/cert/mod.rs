@@ -9,6 +9,7 @@ pub mod caa;
 pub mod changed;
 pub mod choose;
 pub mod concern;
+pub mod deeds;
 pub(crate) mod der;
 pub mod dns01;
 pub mod domain;

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -12,6 +11,7 @@ use super::books::Books;
 use super::lookout::Lookout;
 use crate::acme::{Ca, Outcome};
 use crate::cert::bundle::Bundle;
+use crate::cert::deeds::{self, Deed, Install, Place, Rest};
 use crate::cert::failure::Failure;
 use crate::cert::gate::{self, Source};
 use crate::cert::journal::{Record, Shelf, ShelfError, StageRecord};
@@ -22,13 +22,6 @@ use crate::plan::certificate::{CertId, CertSpec};
 use crate::zone::beats::Beats;
 
 mod outlook;
-
-/// The longest sleep: the civil clock may be set, and then the moment to wake has moved.
-const LONGEST_SLEEP: Duration = Duration::from_secs(300);
-/// While the time is in doubt, it is looked at again after this time.
-const FROZEN: Duration = Duration::from_secs(30);
-/// A bundle that could not be stored is tried again after this time.
-const STORE_AGAIN: Duration = Duration::from_secs(30);
 
 /// A generation that is in force from now on.
 #[derive(Clone, Debug)]
@@ -168,23 +161,15 @@ impl Keeper {
         loop {
             let now = self.tools.clock.now();
             self.tools.beats.turned(&self.rules.spec.id, self.stage.trouble().attempts);
-            let frozen = self.frozen(now);
-            let rests = self.paused.load(Ordering::Relaxed) && !matches!(self.stage, Stage::Ordering { .. });
-            let wake = if rests { now + LONGEST_SLEEP } else { self.stage.wakes_at() };
-            let mut wake = wake.min(now + LONGEST_SLEEP);
-            if frozen {
-                wake = wake.max(now + FROZEN);
-            }
-            if let Some((_, again)) = &self.unstored {
-                wake = wake.min(*again);
-            }
+            let rest = self.rest(now);
+            let wake = rest.wakes_at(&self.stage, now, self.unstored.as_ref().map(|(_, again)| *again));
             let word = tokio::select! {
                 word = self.inbox.recv() => word.unwrap_or(Word::Event(Event::Tick)),
                 () = tokio::time::sleep(wake.since(now)) => Word::Event(Event::Tick),
             };
             match word {
-                Word::Event(Event::Tick | Event::Cleared) if rests => {}
-                Word::Event(Event::Tick) if frozen && self.frozen(self.tools.clock.now()) => {}
+                // A pause or a doubt may have come meanwhile.
+                Word::Event(event) if !self.rest(self.tools.clock.now()).hears(&event) => {}
                 Word::Event(event) => self.step(event).await,
                 Word::Issued(attempt, ordered, bundle) => self.issued(attempt, &ordered, bundle).await,
                 Word::Rules(rules) => {
@@ -201,79 +186,66 @@ impl Keeper {
         }
     }
 
-    /// The time is in doubt, and the certificate in force: whether it is due nobody knows. Where the authority is this
-    /// very process, its time is ours, and a certificate too many costs nothing.
-    fn frozen(&self, now: UnixTime) -> bool {
-        let Stage::Serving { held, .. } = &self.stage else { return false };
-        held.authority != "internal" && held.not_after > now && self.tools.clock.in_doubt()
+    /// What keeps this certificate from being seen to.
+    fn rest(&self, now: UnixTime) -> Rest {
+        let paused = self.paused.load(Ordering::Relaxed);
+        Rest::of(&self.stage, paused, self.tools.clock.in_doubt(), now)
     }
 
-    /// One step: decided first, written second, done third. A crash in between repeats, and forgets nothing.
+    /// One step: decided first, written second, done third, in the order that [`deeds`] says.
     async fn step(&mut self, event: Event) {
-        let failed = match &event {
-            Event::Failed(_, why) => Some(why.clone()),
-            _ => None,
-        };
-        let asked = self.asked();
         let now = self.tools.clock.now();
-        let (draw, policy, stage) = (self.tools.dice.draw(), &self.rules.policy, self.stage.clone());
-        let (noted, (next, effects)) = self.books.with(|ledger| {
-            let before = ledger.changes();
-            let done = stage.step(now, event, policy, ledger, draw);
-            (ledger.changes() > before, done)
-        });
-        if noted && let Err(error) = self.books.save(now).await {
-            tracing::error!("{}: the ledger cannot be written: {error}", self.rules.spec.id);
-        }
-        if next != self.stage {
-            let (shelf, id, text) = (self.shelf.clone(), self.rules.spec.id.clone(), StageRecord::write(&next));
-            // A disk that refuses must not stop a renewal: a lost journal costs one order at most.
-            if let Err(error) = blocking(move || shelf.save(&Record::Stage(id), &text)).await {
-                tracing::error!("{}: the journal cannot be written: {error}", self.rules.spec.id);
+        let (draw, policy, stage) = (self.tools.dice.draw(), &self.rules.policy, &self.stage);
+        let decision = self.books.with(|ledger| deeds::decide(stage, now, event, policy, ledger, draw));
+        self.stage = decision.stage;
+        let mut failed = decision.failed;
+        for deed in decision.deeds {
+            match deed {
+                Deed::SaveLedger => {
+                    if let Err(error) = self.books.save(now).await {
+                        tracing::error!("{}: the ledger cannot be written: {error}", self.rules.spec.id);
+                    }
+                }
+                Deed::SaveStage => {
+                    let (shelf, id) = (self.shelf.clone(), self.rules.spec.id.clone());
+                    let text = StageRecord::write(&self.stage);
+                    if let Err(error) = blocking(move || shelf.save(&Record::Stage(id), &text)).await {
+                        tracing::error!("{}: the journal cannot be written: {error}", self.rules.spec.id);
+                    }
+                    *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.stage.clone();
+                    if let Some(why) = failed.take() {
+                        self.tell(&why, now);
+                    }
+                }
+                Deed::Report => {
+                    if let Some(report) = &self.report {
+                        // Whoever no longer listens is gone.
+                        let _ = report.send(self.rules.spec.id.clone());
+                    }
+                }
+                Deed::Perform(effect, whom) => self.perform(effect, whom.as_deref()),
             }
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
-            if let Some(report) = self.report.as_ref().filter(|_| concerns_others(&self.stage, &next)) {
-                // Whoever no longer listens is gone.
-                let _ = report.send(self.rules.spec.id.clone());
-            }
-            self.stage = next;
-            if let Some(why) = failed {
-                self.tell(&why, now);
-            }
-        }
-        for effect in effects {
-            self.perform(effect, asked.clone());
         }
         self.watch();
     }
 
-    /// The issuer of the order under way.
-    fn asked(&self) -> Option<String> {
-        match &self.stage {
-            Stage::Ordering { attempt, .. } => Some(attempt.way.issuer.clone()),
-            _ => None,
-        }
-    }
-
-    fn perform(&mut self, effect: Effect, asked: Option<String>) {
+    fn perform(&mut self, effect: Effect, whom: Option<&str>) {
         let epoch = self.stage.held().map_or(1, |held| held.epoch + 1);
-        let (issuer, number) = match &effect {
-            Effect::PlaceOrder(attempt) => (Some(attempt.way.issuer.clone()), Some(attempt.number)),
-            Effect::AbandonOrder => (asked, None),
-            Effect::AskRenewalInfo { .. } => (None, None),
+        let number = match &effect {
+            Effect::PlaceOrder(attempt) => Some(attempt.number),
+            Effect::AbandonOrder | Effect::AskRenewalInfo { .. } => None,
             Effect::Tell(notice) => return tracing::warn!("{}: {notice}", self.rules.spec.id),
             Effect::Look(names) => return self.look(names.clone()),
         };
         let issuers = &self.rules.issuers;
-        let ca = issuers.iter().find(|(name, _)| issuer.as_ref().is_none_or(|wanted| wanted == name));
+        let ca = issuers.iter().find(|(name, _)| whom.is_none_or(|wanted| wanted == name));
         let Some((_, ca)) = ca.or(issuers.first()) else { return };
-        if !matches!(effect, Effect::AskRenewalInfo { .. })
-            && let Some(order) = self.order.take()
-        {
+        let takes_over = deeds::ends_what_runs(&effect);
+        if let Some(order) = self.order.take_if(|_| takes_over) {
             order.abort();
         }
         let (ca, spec, reports) = (ca.clone(), self.ordered(&effect), self.reports.downgrade());
-        let turns = (!matches!(effect, Effect::AskRenewalInfo { .. })).then(|| self.one_at_a_time.clone());
+        let turns = takes_over.then(|| self.one_at_a_time.clone());
         let lookout = self.lookout.clone().filter(|_| reach::heeds(self.stage.trouble().failures));
         let task = tokio::spawn(async move {
             if let (Effect::PlaceOrder(attempt), Some(lookout)) = (&effect, lookout)
@@ -329,36 +301,41 @@ impl Keeper {
         if bundle.authority != "internal" {
             self.tools.clock.accepted(bundle.leaf.not_before);
         }
-        let bundle = self.store(bundle).await;
-        tracing::info!(
-            "{}: generation {} of {} is in force until {}",
-            spec.id,
-            bundle.epoch,
-            bundle.issuer,
-            bundle.leaf.not_after
-        );
-        let held = Held::for_names(&bundle, &spec.identifiers);
-        (self.tools.publish)(vec![Installed { spec, bundle: Arc::new((*bundle).clone()) }]);
-        self.step(Event::Issued(held)).await;
-        if self.unstored.is_none() {
-            self.forget_order().await;
+        let mut bundle = bundle;
+        for deed in deeds::INSTALL {
+            match deed {
+                Install::Store => {
+                    bundle = self.store(bundle).await;
+                    let (epoch, issuer, until) = (bundle.epoch, &bundle.issuer, bundle.leaf.not_after);
+                    tracing::info!("{}: generation {epoch} of {issuer} is in force until {until}", spec.id);
+                }
+                Install::Publish => {
+                    let installed = Installed { spec: spec.clone(), bundle: Arc::new((*bundle).clone()) };
+                    (self.tools.publish)(vec![installed]);
+                }
+                Install::Step => {
+                    let held = Held::for_names(&bundle, &spec.identifiers);
+                    self.step(Event::Issued(held)).await;
+                }
+                Install::ForgetOrder if self.unstored.is_none() => self.forget_order().await,
+                Install::ForgetOrder => {}
+            }
         }
     }
 
     /// Puts a bundle on the shelf; one that cannot be stored is served all the same, and tried again.
     async fn store(&mut self, mut bundle: Box<Bundle>) -> Box<Bundle> {
-        let mut expected = self.stage.held().map(|held| held.epoch).filter(|_| self.unstored.is_none());
-        for _ in 0..2 {
+        let mut place = Place::new(bundle.epoch, &self.stage, self.unstored.is_some());
+        for _ in 0..deeds::TRIES {
             let (shelf, copy) = (self.shelf.clone(), bundle.clone());
-            match blocking(move || shelf.replace(&copy, expected)).await {
+            match blocking(move || shelf.replace(&copy, place.expected)).await {
                 Ok(()) => {
                     self.unstored = None;
                     return bundle;
                 }
-                // The shelf knows better which generation is in force; ours is newer than any.
                 Err(ShelfError::Conflict { found, .. }) => {
-                    expected = found;
-                    bundle.epoch = bundle.epoch.max(found.map_or(1, |found| found + 1));
+                    place = place.after(found);
+                    bundle.epoch = place.epoch;
                 }
                 Err(error) => {
                     tracing::error!("{}: the new certificate cannot be stored: {error}", self.rules.spec.id);
@@ -366,7 +343,7 @@ impl Keeper {
                 }
             }
         }
-        self.unstored = Some((bundle.clone(), self.tools.clock.now() + STORE_AGAIN));
+        self.unstored = Some((bundle.clone(), self.tools.clock.now() + deeds::STORE_AGAIN));
         bundle
     }
 
@@ -400,12 +377,6 @@ impl Keeper {
             _ => tracing::error!("{id}: {why}; no valid certificate is held; next attempt {again}"),
         }
     }
-}
-
-/// Whether others must follow a move: another generation, a mark on it, or a name that goes its own way.
-fn concerns_others(before: &Stage, after: &Stage) -> bool {
-    let marks = |stage: &Stage| stage.held().map(|held| (held.epoch, held.disowned, held.doubtful));
-    marks(before) != marks(after) || before.apart() != after.apart()
 }
 
 impl Drop for Keeper {
