@@ -159,6 +159,25 @@ fn a_revoked_certificate_is_replaced_first_and_is_never_a_source_again() {
 }
 
 #[test]
+fn a_certificate_whose_key_is_known_to_others_gives_way_to_the_standby_at_once() {
+    let http_port = free_port();
+    let pebble = Pebble::with(&Settings::checking(http_port, free_port()));
+    let site = site(&pebble, http_port, "standby second; } acme_issuer second { uri internal;");
+    let (server, first) = certified(&site, &pebble);
+    let standby = |path: std::path::PathBuf| path.to_string_lossy().contains("~standby") && path.join("1.pem").exists();
+    let certs = site.dir().join("state/certs");
+    wait_for("the standby", PATIENCE, || {
+        std::fs::read_dir(&certs).unwrap().any(|entry| standby(entry.unwrap().path()))
+    });
+    // Nobody can issue another one now.
+    drop(pebble);
+    assert_eq!(shown(&server, NAME), first);
+    let (code, text) = run(&site, &["revoke", NAME, "--reason", "keyCompromise", "--no-wait"]);
+    assert_eq!(code, 0, "{text}");
+    wait_for("the standby to be shown", PATIENCE, || shown(&server, NAME) != first);
+}
+
+#[test]
 fn a_revocation_outlives_a_restart() {
     let http_port = free_port();
     let pebble = Pebble::with(&Settings::checking(http_port, free_port()));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bed::process::Process;
-use bed::server::{Semper, Server, Site, nginx_binary, semper_binary};
+use bed::server::{Semper, Server, Site, http, nginx_binary, semper_binary};
 use bed::{PATIENCE, free_port, wait_for, wait_some};
 
 fn is_root() -> bool {
@@ -174,6 +174,32 @@ fn postgres_reloads_a_renewed_certificate() {
     assert_eq!(first, serial_of(&exported.join("cert.pem")));
     renew(&server);
     wait_for("PostgreSQL to serve the new one", PATIENCE, || shown().is_some_and(|now| now != first));
+}
+
+#[test]
+fn what_is_exported_is_what_is_served_also_while_a_standby_is() {
+    let site = Site::new(&http(
+        "acme_issuer first { uri internal; leaf_lifetime 6s; standby second; }
+         acme_issuer second { uri internal; }
+         server { listen 127.0.0.1:%port1% ssl; server_name a.test b.test; acme_certificate first;
+             ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; return 204; }",
+    ));
+    let dir = site.dir().display().to_string();
+    site.file("semper.conf", format!("state_path {dir}/state;\nexport all to={dir}/out;\n"));
+    let server = Semper::serve(&site);
+    let exported = site.dir().join("out/a.test/cert.pem");
+    wait_for("the export", PATIENCE, || exported.exists());
+    // Nobody renews it: when it ends, the standby is served.
+    let mut command = Command::new(semper_binary());
+    let paused = command.args(["pause", "a.test", "-c"]).arg(site.conf()).output().unwrap();
+    assert!(paused.status.success(), "{paused:?}");
+    let standby = wait_some("the standby", PATIENCE, || {
+        let all = std::fs::read_dir(site.dir().join("state/certs")).ok()?;
+        let mut all = all.map(|entry| entry.unwrap().path().join("bundle.pem"));
+        all.find(|path| path.to_string_lossy().contains("~standby") && path.exists()).map(|path| serial_of(&path))
+    });
+    wait_for("the standby to be served", PATIENCE, || serial(server.port(1), &[]).as_ref() == Some(&standby));
+    wait_for("and exported", PATIENCE, || serial_of(&exported) == standby);
 }
 
 #[test]

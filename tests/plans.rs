@@ -7,6 +7,7 @@ use std::time::Duration;
 use semper::conf::{MemoryWorld, Options, load};
 use semper::plan::Plan;
 use semper::plan::acme::Authority;
+use semper::plan::certificate::Standby;
 use semper::plan::headers::Expires;
 use semper::plan::listener::ListenAddress;
 use semper::plan::location::{Handler, Location, TryLast};
@@ -346,6 +347,17 @@ fn who_is_asked_instead_of_an_authority_and_what_it_allows_is_read() {
     let rescued = plan(&format!("{} rescue a before=10d names=db.internal,x.internal;", text("limits none;")));
     let rescue = rescued.rescue.unwrap();
     assert_eq!((&*rescue.issuer, rescue.before, rescue.names.len()), ("a", Some(Duration::from_secs(864_000)), 2));
+    let line = |line: &str| text("standby b;").replace("acme_certificate a;", line);
+    let standby = |text: &str| plan(&line(text)).certificates[0].standby.clone();
+    assert_eq!(standby("acme_certificate a;"), Standby::AsIssuer);
+    assert_eq!(standby("acme_certificate a standby=off;"), Standby::Off);
+    assert_eq!(standby("acme_certificate a standby=b;"), Standby::By("b".into()));
+    for wrong in ["standby=a", "standby=c", "standby="] {
+        let world =
+            MemoryWorld::with_file("/etc/nginx/nginx.conf", line(&format!("acme_certificate a {wrong};")).as_str());
+        let loaded = load(&world, &Options::new("/etc/nginx/nginx.conf", "/usr/share/nginx"));
+        assert!(loaded.first_error().is_some(), "{wrong}");
+    }
     for wrong in
         ["fallback c;", "fallback a;", "fallback b b;", "standby c;", "limits orders=0/3h;", "limits what=1/3h;"]
     {

@@ -24,6 +24,9 @@ impl<'a> Reader<'a> {
             0..=0x7f => (first, 2),
             0x81 => (usize::from(*self.0.get(2)?), 3),
             0x82 => (usize::from(u16::from_be_bytes([*self.0.get(2)?, *self.0.get(3)?])), 4),
+            0x83 => {
+                (usize::try_from(u32::from_be_bytes([0, *self.0.get(2)?, *self.0.get(3)?, *self.0.get(4)?])).ok()?, 5)
+            }
             _ => return None,
         };
         let whole = self.0.get(..head + length)?;

@@ -29,6 +29,7 @@ pub mod quorum;
 pub mod reach;
 pub mod rehearse;
 pub mod rescue;
+pub mod revoked;
 pub mod schedule;
 pub mod scope;
 pub mod served;

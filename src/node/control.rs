@@ -38,6 +38,7 @@ use super::keeper::Tools;
 use super::keepers::Keepers;
 use super::overdue::tell;
 use super::rescue::Rescuer;
+use super::revocations::Revocations;
 use super::served::{Served, Truths};
 use super::sources::Sources;
 use super::status::{Certificate, Next, Shown, Status};
@@ -156,6 +157,7 @@ pub(super) struct Desk {
     sources: Arc<Sources>,
     keepers: Keepers,
     rescuer: Rescuer,
+    revocations: Revocations,
     plan: Option<Arc<Plan>>,
     epoch: u64,
     faults: Vec<String>,
@@ -176,6 +178,8 @@ impl Desk {
         let sources = Arc::new(Sources::new(around.tls.certificates().clone(), around.clock.clone()));
         let shown = sources.clone();
         let exports = around.exports.clone();
+        sources.report_to(Box::new(move |id, shown| exports.shown(id, shown)));
+        let exports = around.exports.clone();
         let publish = move |installed: Vec<super::keeper::Installed>| {
             installed.iter().for_each(|one| exports.installed(&one.bundle));
             shown.offer(installed);
@@ -191,12 +195,14 @@ impl Desk {
         let roots: Arc<[_]> = webpki_roots::TLS_SERVER_ROOTS.into();
         let resolve = Arc::new(|host: &str| (RealWorld { judge_certificates: false }).resolve(host));
         let rescuer = Rescuer::new(around.tls.certificates().clone(), around.clock.clone(), roots, resolve);
+        let revocations = Revocations::new(around.clock.clone(), around.dice.clone());
         let since = around.clock.now();
         Desk {
             around,
             sources,
             keepers,
             rescuer,
+            revocations,
             plan: None,
             epoch: 0,
             faults: Vec::new(),
@@ -229,7 +235,7 @@ impl Desk {
                 }
                 _ = minute.tick() => self.rescue(),
                 _ = day.tick() => self.keepers.tidy(),
-                id = self.keepers.changed() => self.keepers.heed(&id),
+                id = self.keepers.changed() => self.heed(&id),
                 _ = clock.tick() => self.look_at_clock(),
                 said = inbox.recv() => match said {
                     Some(said) => self.hear(said),
@@ -274,10 +280,11 @@ impl Desk {
             self.admin = admin::open(&path).map(|listener| (path, listener));
         }
         self.look_for_rivals(&plan);
-        (self.plan, self.epoch, self.faults) = (Some(plan), epoch, faults);
+        (self.plan, self.epoch, self.faults) = (Some(plan.clone()), epoch, faults);
         // Whoever doubts the time asks these authorities before anything is ordered by it.
         self.look_at_clock();
         self.rescue();
+        self.revocations.look(self.keepers.kept.values(), &plan.issuers);
         // Whoever waits no longer need not know.
         let _ = done.send(());
         super::heap::give_back();
@@ -302,6 +309,13 @@ impl Desk {
         if let Some(plan) = &self.plan {
             self.rescuer.look(plan, &mut self.keepers);
         }
+    }
+
+    /// Follows a change of one certificate.
+    fn heed(&mut self, id: &CertId) {
+        self.keepers.heed(id);
+        let issuers = self.plan.as_ref().map_or(&[][..], |plan| &plan.issuers);
+        self.revocations.note(self.keepers.kept(id).into_iter(), issuers);
     }
 
     /// Looks once more for hosts that were not found when the configuration was read.

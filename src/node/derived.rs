@@ -92,7 +92,8 @@ impl Keepers {
         let Some(own) = issuer(&spec.issuer) else { return false };
         let mut members = Vec::new();
         let mut wanted: Vec<(Issuer, CertSpec)> = Vec::new();
-        if let Some(standby) = own.standby.as_deref().and_then(issuer) {
+        let standby = spec.standby.of(own).and_then(issuer);
+        if let Some(standby) = standby {
             let derived = CertSpec { id: id.variant("standby"), issuer: standby.name.clone(), ..(*spec).clone() };
             members.push(Member { id: derived.id.clone(), provenance: Provenance::Standby, name: None });
             // Its fallbacks could lead to the very authority that it stands in for.
@@ -106,8 +107,12 @@ impl Keepers {
         if stage.held().is_none() {
             members.extend(self.former(id, &spec, left));
         }
+        // Whose present generation is worth nothing shows an older one that is still in force, until another comes.
+        let disowned = stage.held().is_some_and(|held| held.disowned);
+        let alone = members.is_empty() && !disowned;
         let known = self.derived.get(id).map_or(&[][..], Vec::as_slice);
-        if known == members && (members.is_empty() || sources.has(id, &pairs(&members))) {
+        let stands = if alone { !sources.is_grouped(id) } else { sources.has(id, &pairs(&members)) };
+        if known == members && stands {
             return false;
         }
         for (issuer, derived) in wanted {
@@ -118,7 +123,7 @@ impl Keepers {
         let mut bundles = self.desk(own).shelf.bundles(id).unwrap_or_default();
         for member in &members {
             let shelf = match member.provenance {
-                Provenance::Standby => own.standby.as_deref().and_then(issuer).map(|standby| self.desk(standby).shelf),
+                Provenance::Standby => standby.map(|standby| self.desk(standby).shelf),
                 _ => Some(self.desk(own).shelf),
             };
             bundles.extend(shelf.and_then(|shelf| shelf.bundle(&member.id).ok().flatten()));
@@ -131,7 +136,7 @@ impl Keepers {
                 handle.tell(Word::Event(Event::Passed(name.clone())));
             }
         }
-        match members.is_empty() {
+        match alone {
             true => sources.ungroup(id),
             false => sources.group(id, &spec.identifiers, pairs(&members), bundles),
         }

@@ -8,7 +8,7 @@ use crate::node::clock::{RealClock, RealDice};
 use crate::node::keeper::Tools;
 use crate::node::secrets::OwnSecrets;
 use crate::plan::acme::{AcmeServer, Authority, InternalAuthority};
-use crate::plan::certificate::KeyKind;
+use crate::plan::certificate::{KeyKind, Standby};
 use crate::plan::tls::CertificateSource;
 use crate::store::Directory;
 use crate::tls::certificates::Certificates;
@@ -78,6 +78,58 @@ async fn a_standby_is_kept_ready_and_takes_over_from_a_disowned_certificate() {
     // And it goes when nobody asks for it any more.
     keepers.adopt(&[inner("first", state.path())], std::slice::from_ref(&wish));
     assert!(!keepers.kept.contains_key(&standby));
+}
+
+#[tokio::test]
+async fn a_certificate_says_by_itself_who_keeps_a_second_one_ready() {
+    let state = tempfile::tempdir().unwrap();
+    let (mut keepers, _) = keepers();
+    let issuers = [
+        Issuer { standby: Some("second".into()), ..inner("first", state.path()) },
+        inner("second", state.path()),
+        inner("third", state.path()),
+    ];
+    let wish = |name: &str, standby: Standby| CertSpec { standby, ..spec("first", &[name]) };
+    let wishes = [
+        wish("a.test", Standby::AsIssuer),
+        wish("b.test", Standby::Off),
+        wish("c.test", Standby::By("third".into())),
+        CertSpec { standby: Standby::By("third".into()), ..spec("second", &["d.test"]) },
+    ];
+    keepers.adopt(&issuers, &wishes);
+    let by = |wish: &CertSpec| keepers.kept.get(&wish.id.variant("standby")).map(|(spec, _)| spec.issuer.to_string());
+    assert_eq!(wishes.each_ref().map(by), [Some("second".into()), None, Some("third".into()), Some("third".into())]);
+}
+
+#[tokio::test]
+async fn a_disowned_certificate_without_a_standby_gives_way_to_an_older_one_and_comes_back_never() {
+    let state = tempfile::tempdir().unwrap();
+    let (mut keepers, certificates) = keepers();
+    let wish = spec("a", &["a.test"]);
+    let id = wish.id.clone();
+    keepers.adopt(&[inner("a", state.path())], std::slice::from_ref(&wish));
+    let epoch = |keepers: &Keepers| keepers.kept[&id].1.stage().held().map_or(0, |held| held.epoch);
+    until(&mut keepers, "the first", |keepers| epoch(keepers) == 1).await;
+    let shelf = Directory::view(state.path()).unwrap();
+    let first = shelf.bundle(&id).unwrap().unwrap().leaf.fingerprint;
+    assert!(keepers.renew(&id));
+    until(&mut keepers, "the second", |keepers| epoch(keepers) == 2).await;
+    // The authority is away, and then the second one is worth nothing.
+    let away = Authority::Acme(AcmeServer::at("https://127.0.0.1:1/dir"));
+    let away = Issuer::new("a", Some(state.path().to_owned()), away, Place::built_in());
+    keepers.adopt(&[away], std::slice::from_ref(&wish));
+    keepers.kept[&id].1.tell(Word::Event(Event::Disowned(2)));
+    let shown = || certificates.held(&CertificateSource::Acme(id.clone())).unwrap().fingerprint;
+    until(&mut keepers, "the first is shown", |_| shown() == first).await;
+    // It is back.
+    keepers.adopt(&[inner("a", state.path())], std::slice::from_ref(&wish));
+    keepers.renew(&id);
+    until(&mut keepers, "the third", |keepers| epoch(keepers) == 3).await;
+    let third = shelf.bundle(&id).unwrap().unwrap().leaf.fingerprint;
+    until(&mut keepers, "it is shown", |_| shown() == third).await;
+    let epochs: Vec<u64> = shelf.bundles(&id).unwrap().iter().map(|bundle| bundle.epoch).collect();
+    assert_eq!(epochs, [3, 1]);
+    assert!(!keepers.sources.as_ref().unwrap().is_grouped(&id), "it stands alone again");
 }
 
 #[tokio::test]

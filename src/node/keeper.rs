@@ -21,7 +21,10 @@ use crate::clock::{Clock, Dice, UnixTime};
 use crate::plan::certificate::{CertId, CertSpec};
 use crate::zone::beats::Beats;
 
+mod handle;
 mod outlook;
+
+pub use self::handle::{Handle, Teller};
 
 /// A generation that is in force from now on.
 #[derive(Clone, Debug)]
@@ -124,13 +127,7 @@ impl Keeper {
         let (reports, inbox) = mpsc::unbounded_channel();
         let seen = Arc::new(Mutex::new(stage.clone()));
         let paused = Arc::new(AtomicBool::new(false));
-        let handle = Handle {
-            reports: reports.downgrade(),
-            seen: seen.clone(),
-            task: None,
-            paused: paused.clone(),
-            shelf: shelf.clone(),
-        };
+        let handle = Handle::new(&reports, seen.clone(), paused.clone(), shelf.clone());
         let one_at_a_time = Arc::default();
         // The first word of all.
         let wanted = &rules.spec.identifiers;
@@ -301,6 +298,7 @@ impl Keeper {
         if bundle.authority != "internal" {
             self.tools.clock.accepted(bundle.leaf.not_before);
         }
+        let disowned = self.stage.held().filter(|held| held.disowned).map(|held| held.epoch);
         let mut bundle = bundle;
         for deed in deeds::INSTALL {
             match deed {
@@ -320,6 +318,9 @@ impl Keeper {
                 Install::ForgetOrder if self.unstored.is_none() => self.forget_order().await,
                 Install::ForgetOrder => {}
             }
+        }
+        if let Some(epoch) = disowned {
+            self.put_away(epoch).await;
         }
     }
 
@@ -345,6 +346,17 @@ impl Keeper {
         }
         self.unstored = Some((bundle.clone(), self.tools.clock.now() + deeds::STORE_AGAIN));
         bundle
+    }
+
+    /// A generation that is worth nothing is no source any more, after a restart either.
+    async fn put_away(&self, epoch: u64) {
+        let (shelf, id) = (self.shelf.clone(), self.rules.spec.id.clone());
+        // One that was never stored, or a disk that refuses, has been told of; the new generation is in force all the same.
+        if self.unstored.is_none()
+            && let Err(error) = blocking(move || shelf.disown(&id, epoch)).await
+        {
+            tracing::error!("{}: generation {epoch} cannot be put away: {error}", self.rules.spec.id);
+        }
     }
 
     async fn store_again(&mut self) {
@@ -382,64 +394,6 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         for task in [self.order.take(), self.watching.take()].into_iter().flatten() {
-            task.abort();
-        }
-    }
-}
-
-/// The handle of a running keeper. The keeper ends when this is dropped.
-pub struct Handle {
-    reports: mpsc::WeakUnboundedSender<Word>,
-    seen: Arc<Mutex<Stage>>,
-    task: Option<JoinHandle<()>>,
-    paused: Arc<AtomicBool>,
-    shelf: Arc<dyn Shelf>,
-}
-
-impl Handle {
-    /// Remembers the task that runs the keeper, to end it.
-    pub fn attach(&mut self, task: JoinHandle<()>) {
-        self.task = Some(task);
-    }
-
-    /// Tells the keeper something.
-    pub fn tell(&self, word: Word) {
-        if let Some(reports) = self.reports.upgrade() {
-            let _ = reports.send(word);
-        }
-    }
-
-    /// Begins nothing by itself from now on, or (false) goes on as ever.
-    pub fn pause(&self, pause: bool) {
-        self.paused.store(pause, Ordering::Relaxed);
-        // It may sleep towards a moment that no longer counts, or past one that counts again.
-        self.tell(Word::Event(Event::Tick));
-    }
-
-    /// Whether it begins nothing by itself.
-    pub fn paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
-    }
-
-    /// Where its bundles lie.
-    pub fn shelf(&self) -> Arc<dyn Shelf> {
-        self.shelf.clone()
-    }
-
-    /// Where the certificate stands, now and later.
-    pub fn watch(&self) -> Arc<Mutex<Stage>> {
-        self.seen.clone()
-    }
-
-    /// Where the certificate stands.
-    pub fn stage(&self) -> Stage {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
             task.abort();
         }
     }

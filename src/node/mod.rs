@@ -28,6 +28,7 @@ pub mod overdue;
 pub mod pidfile;
 pub mod quick;
 pub mod rescue;
+mod revocations;
 pub mod revoke;
 pub mod rights;
 pub mod secrets;

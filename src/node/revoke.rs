@@ -11,10 +11,12 @@ use crate::acme::{Ca, Doomed, Reason};
 use crate::cert::bundle::{Bundle, PrivateKey};
 use crate::cert::inspect::Leaf;
 use crate::cert::journal::Shelf;
-use crate::cert::stage::Stage;
+use crate::cert::stage::{Event, Stage};
 use crate::cert::wishes::Revocation;
 use crate::clock::Clock;
 
+use super::keeper::{Handle, Word};
+use super::sources::Sources;
 use super::wishes::WishList;
 
 /// How often it is looked whether another generation is in force.
@@ -35,6 +37,8 @@ pub struct Errand {
     pub stage: Arc<Mutex<Stage>>,
     /// The civil clock.
     pub clock: Arc<dyn Clock>,
+    /// Who shows what.
+    pub sources: Arc<Sources>,
 }
 
 /// The wish to revoke `bundle`.
@@ -53,12 +57,24 @@ pub fn wish(bundle: &Bundle, reason: Reason, clock: &dyn Clock) -> Revocation {
     }
 }
 
+/// Has another generation brought. One whose key others may know is worth nothing from this moment on: whatever else is
+/// held is shown at once.
+pub fn replace(keeper: &Handle, doomed: &Revocation) {
+    if doomed.reason == Reason::KeyCompromise.code() {
+        keeper.tell(Word::Event(Event::Disowned(doomed.epoch)));
+    }
+    keeper.tell(Word::Event(Event::Renew));
+}
+
 impl Errand {
     /// Waits for another generation, then asks until it is done.
     pub async fn run(self, doomed: Revocation) {
         while self.epoch() <= doomed.epoch {
             tokio::time::sleep(LOOK).await;
         }
+        // From now on it is nobody's any more, however long the authority takes to hear of it.
+        self.sources.mark(&doomed.id, doomed.epoch, true, false);
+        self.put_away(&doomed).await;
         let (id, mut wait) = (&doomed.id, AGAIN.0);
         loop {
             let trouble = self.ask(&doomed).await.err();
@@ -83,6 +99,13 @@ impl Errand {
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(AGAIN.1);
+        }
+    }
+
+    async fn put_away(&self, doomed: &Revocation) {
+        let (shelf, id, epoch) = (self.shelf.clone(), doomed.id.clone(), doomed.epoch);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || shelf.disown(&id, epoch)).await {
+            tracing::error!("{}: generation {epoch} cannot be put away yet: {error}", doomed.id);
         }
     }
 

@@ -3,7 +3,7 @@
 //! again when something begins or ends. A certificate that stands alone is swapped in as it comes and kept nowhere here.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::keeper::Installed;
 use crate::cert::bundle::Bundle;
@@ -19,6 +19,19 @@ pub struct Sources {
     certificates: Arc<Certificates>,
     clock: Arc<dyn Clock>,
     groups: Mutex<Groups>,
+    told: OnceLock<Tell>,
+}
+
+/// Hears what is shown for a certificate with a group; `None`: it stands alone again. Must not block.
+pub type Tell = Box<dyn Fn(&CertId, Option<Shown>) + Send + Sync>;
+
+/// What is shown for one certificate.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// For every name without one of its own.
+    pub main: Arc<Bundle>,
+    /// For single names.
+    pub own: Vec<(Identifier, Arc<Bundle>)>,
 }
 
 /// The groups by their certificate, and in which of them a bundle belongs.
@@ -49,7 +62,12 @@ struct Offer {
 impl Sources {
     /// Nothing is grouped yet.
     pub fn new(certificates: Arc<Certificates>, clock: Arc<dyn Clock>) -> Sources {
-        Sources { certificates, clock, groups: Mutex::default() }
+        Sources { certificates, clock, groups: Mutex::default(), told: OnceLock::new() }
+    }
+
+    /// Says whom to tell of what is shown; once, before anything is grouped.
+    pub fn report_to(&self, tell: Tell) {
+        let _ = self.told.set(tell);
     }
 
     /// Generations came into force.
@@ -106,13 +124,19 @@ impl Sources {
     pub fn ungroup(&self, id: &CertId) {
         if self.groups().take(id).is_some() {
             self.certificates.install_apart(&CertificateSource::Acme(id.clone()), vec![]);
+            self.told.get().into_iter().for_each(|tell| tell(id, None));
         }
+    }
+
+    /// Whether a certificate has a group.
+    pub fn is_grouped(&self, id: &CertId) -> bool {
+        self.groups().all.contains_key(id)
     }
 
     /// Whether a certificate is grouped with these members.
     pub fn has(&self, id: &CertId, members: &[(CertId, Provenance)]) -> bool {
         let groups = self.groups();
-        let Some(group) = groups.all.get(id) else { return members.is_empty() };
+        let Some(group) = groups.all.get(id) else { return false };
         group.members.len() == members.len() + 1 && members.iter().all(|member| group.members.contains(member))
     }
 
@@ -176,8 +200,13 @@ impl Sources {
                 tracing::info!(level = "notice", "{what} {id} of {from} is in force until {until}");
             }
             let own = shown.apart.iter();
-            let own = own.map(|(name, at)| (group.names[*name].clone(), (*group.offers[*at].bundle).clone().into()));
-            self.certificates.install_apart(&source, own.collect());
+            let own = own.map(|(name, at)| (group.names[*name].clone(), group.offers[*at].bundle.clone()));
+            let own: Vec<(Identifier, Arc<Bundle>)> = own.collect();
+            let pair = |(name, bundle): &(Identifier, Arc<Bundle>)| (name.clone(), (**bundle).clone().into());
+            self.certificates.install_apart(&source, own.iter().map(pair).collect());
+            if let Some(tell) = self.told.get() {
+                tell(id, Some(Shown { main: offer.bundle.clone(), own }));
+            }
             group.shown = now_shown;
             return;
         }

@@ -42,6 +42,14 @@ impl Issuer {
         }
     }
 
+    /// The unit of its waits: `retry_interval`, a minute where there is none.
+    pub fn unit(&self) -> Duration {
+        match &self.authority {
+            Authority::Acme(server) => server.retry_interval,
+            Authority::Internal(_) => Duration::from_secs(60),
+        }
+    }
+
     /// What it allows.
     pub fn limits(&self) -> Limits {
         match &self.authority {

@@ -1,9 +1,11 @@
-//! Which certificates shall be held? `acme_certificate ISSUER [identifier …] [key=alg[:size]]`, frozen.
+//! Which certificates shall be held? `acme_certificate ISSUER [identifier …] [key=alg[:size]]
+//! [standby=ISSUER|off]`, frozen.
 //! Says what is wanted, never what is held: that is `cert` and `store`.
 
 use std::fmt;
 use std::sync::Arc;
 
+use super::acme::Issuer;
 use crate::words::{Identifier, Place};
 
 /// One certificate that shall always be in force.
@@ -17,8 +19,33 @@ pub struct CertSpec {
     pub issuer: Arc<str>,
     /// What kind of key it has. Default ECDSA P-256.
     pub key: KeyKind,
+    /// `standby=`: who keeps a second one ready. Default: as its issuer says.
+    pub standby: Standby,
     /// Where it was said first.
     pub place: Place,
+}
+
+/// Who keeps a second certificate ready.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Standby {
+    /// Whoever `standby` of its issuer names, if anybody.
+    #[default]
+    AsIssuer,
+    /// `standby=off`: nobody.
+    Off,
+    /// `standby=NAME`: this issuer.
+    By(Arc<str>),
+}
+
+impl Standby {
+    /// The issuer's name, for a certificate of `issuer`.
+    pub fn of<'a>(&'a self, issuer: &'a Issuer) -> Option<&'a str> {
+        match self {
+            Standby::AsIssuer => issuer.standby.as_deref(),
+            Standby::Off => None,
+            Standby::By(name) => Some(name),
+        }
+    }
 }
 
 impl CertSpec {
@@ -26,7 +53,8 @@ impl CertSpec {
     pub fn new(issuer: impl Into<Arc<str>>, mut identifiers: Vec<Identifier>, key: KeyKind, place: Place) -> CertSpec {
         identifiers.sort();
         identifiers.dedup();
-        CertSpec { id: CertId::of(&identifiers, key), identifiers, issuer: issuer.into(), key, place }
+        let (id, standby) = (CertId::of(&identifiers, key), Standby::default());
+        CertSpec { id, identifiers, issuer: issuer.into(), key, standby, place }
     }
 }
 

@@ -7,3 +7,4 @@ mod links;
 pub mod preflight;
 pub mod probe;
 pub mod renewers;
+pub mod revocations;

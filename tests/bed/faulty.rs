@@ -47,7 +47,12 @@ pub enum Wrong {
     Token(&'static str),
     /// The chain is another one.
     Certificate(Forged),
+    /// The chain is what this makes of the request.
+    Signed(Arc<Sign>),
 }
+
+/// Signs a request; the chain.
+pub type Sign = dyn Fn(rcgen::CertificateSigningRequestParams) -> String + Send + Sync;
 
 /// A certificate that is no good.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,6 +136,11 @@ impl Faulty {
             }
         });
         Faulty { port, state }
+    }
+
+    /// From now on this goes wrong too.
+    pub fn spoil(&self, fault: Fault) {
+        self.state.lock().unwrap().faults.push(Live { fault, met: 0, first: None });
     }
 
     /// URL of the ACME directory, through the proxy.
@@ -325,6 +335,7 @@ fn spoil(way: &Way, state: &Mutex<State>, answer: Answer, wrong: Option<Wrong>) 
             body = value.to_string().into_bytes();
         }
         Some(Wrong::Certificate(forged)) => body = forge(way, state, &body, *forged),
+        Some(Wrong::Signed(sign)) => body = sign(request(state)).into_bytes(),
         _ => {}
     }
     let mut head = format!("{}\r\nContent-Length: {}\r\n", answer.line, body.len());
@@ -340,13 +351,18 @@ fn spoil(way: &Way, state: &Mutex<State>, answer: Answer, wrong: Option<Wrong>) 
     bytes
 }
 
+/// The request for a certificate that came last.
+fn request(state: &Mutex<State>) -> rcgen::CertificateSigningRequestParams {
+    let csr = state.lock().unwrap().csr.clone();
+    rcgen::CertificateSigningRequestParams::from_der(&csr.into()).unwrap()
+}
+
 /// A chain that must not be taken.
 fn forge(way: &Way, state: &Mutex<State>, good: &[u8], forged: Forged) -> Vec<u8> {
     if forged == Forged::Cut {
         return good[..good.len() - 200].to_vec();
     }
-    let csr = state.lock().unwrap().csr.clone();
-    let request = rcgen::CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+    let request = request(state);
     let names = request.params.subject_alt_names.iter().filter_map(|name| match name {
         rcgen::SanType::DnsName(name) => Some(name.as_str().to_owned()),
         _ => None,

@@ -13,7 +13,7 @@ use crate::conf::tree::Directive;
 use crate::plan::acme::{
     AccountKey, AcmeServer, Authority, ChallengeKind, ExternalAccount, InternalAuthority, Issuer, Profile,
 };
-use crate::plan::certificate::{CertId, CertSpec, KeyKind};
+use crate::plan::certificate::{CertId, CertSpec, KeyKind, Standby};
 use crate::plan::limits::Limits;
 use crate::words::{Identifier, Place, SecretRef};
 
@@ -21,12 +21,13 @@ use super::acme_limits;
 use super::names::{Wildcard, wildcard};
 use super::server::ServerDraft;
 
-/// `acme_certificate ISSUER [identifier …] [key=alg[:size]]`.
+/// `acme_certificate ISSUER [identifier …] [key=alg[:size]] [standby=ISSUER|off]`.
 #[derive(Clone, Debug)]
 pub struct Line {
     issuer: Box<str>,
     identifiers: Vec<Identifier>,
     key: KeyKind,
+    standby: Standby,
     place: Place,
 }
 
@@ -47,12 +48,15 @@ pub fn certificate(_reader: &mut Reader<'_>, directive: &Directive) -> Result<Li
         issuer: directive.args[0].clone(),
         identifiers: Vec::new(),
         key: KeyKind::default(),
+        standby: Standby::default(),
         place: directive.place.clone(),
     };
     for text in directive.args.iter().skip(1) {
         if let Some(key) = text.strip_prefix("key=") {
             let known = KeyKind::parse(key);
             line.key = known.ok_or_else(|| Complaint::emerg(format!("invalid key type \"{key}\""), &line.place))?;
+        } else if let Some(name) = text.strip_prefix("standby=") {
+            line.standby = if name == "off" { Standby::Off } else { Standby::By(name.into()) };
         } else {
             let identifier = text.strip_prefix("dns:").or_else(|| text.strip_prefix("ip:")).unwrap_or(text);
             let identifier = identifier
@@ -140,7 +144,16 @@ impl<'a> Wishes<'a> {
                 return Err(Complaint::emerg(text, &line.place));
             }
         }
+        if let Standby::By(name) = &line.standby {
+            if *name == issuer_name {
+                return Err(Complaint::emerg(format!("acme_issuer \"{name}\" stands in for itself"), &line.place));
+            }
+            if !reader.shared.issuers.iter().any(|issuer| issuer.name == *name) {
+                return Err(Complaint::emerg(format!("unknown acme_issuer \"{name}\""), &line.place));
+            }
+        }
         let spec = CertSpec::new(issuer_name, identifiers, line.key, line.place.clone());
+        let spec = CertSpec { standby: line.standby.clone(), ..spec };
         let id = spec.id.clone();
         if self.known.insert(id.clone()) {
             self.specs.push(spec);

@@ -203,10 +203,10 @@ impl Desk {
             if let Err(error) = self.keepers.wishes(&issuer).revoke(doomed.clone()) {
                 return caller.answer::<()>(Err(error.to_string()));
             }
-            self.carry_out(&issuer, doomed);
+            self.carry_out(&issuer, doomed.clone());
             if let Some(keeper) = self.keepers.kept(&spec.id) {
                 begun.push(self.progress_of(keeper));
-                keeper.1.tell(Word::Event(Event::Renew));
+                revoke::replace(&keeper.1, &doomed);
             }
         }
         caller.answer(Ok(begun));
@@ -226,14 +226,14 @@ impl Desk {
             let spec = plan.certificates.iter().find(|spec| spec.id == doomed.id);
             if let (Some(issuer), Some(spec)) = (issuer, spec) {
                 let epoch = doomed.epoch;
-                self.carry_out(issuer, doomed);
+                self.carry_out(issuer, doomed.clone());
                 if let Some((_, handle)) = self.keepers.kept(&spec.id) {
                     let (stage, id) = (handle.stage(), &spec.id);
                     let waits = stage.held().is_none_or(|held| held.epoch <= epoch);
                     tracing::info!("{id}: the revocation of generation {epoch} goes on");
                     // The process may have ended before the keeper heard that another one is wanted.
                     if waits && !matches!(stage, Stage::Ordering { .. }) {
-                        handle.tell(Word::Event(Event::Renew));
+                        revoke::replace(handle, &doomed);
                     }
                 }
             }
@@ -247,7 +247,8 @@ impl Desk {
         let (shelf, stage, clock) = (handle.shelf(), handle.watch(), self.around.clock.clone());
         let key = (doomed.id.clone(), doomed.epoch);
         self.errands.retain(|_, task| !task.is_finished());
-        let errand = Errand { wishes, shelf, ca, stage, clock };
+        let sources = self.sources.clone();
+        let errand = Errand { wishes, shelf, ca, stage, clock, sources };
         self.errands.entry(key).or_insert_with(|| tokio::spawn(errand.run(doomed)));
     }
 

@@ -23,6 +23,9 @@ use crate::plan::certificate::{CertId, CertSpec};
 use crate::plan::export::{Export, lineages};
 use crate::store::Directory;
 use crate::store::lineage::{self, Part};
+use crate::words::Identifier;
+
+use super::sources::Shown;
 
 /// While a hook runs, how often it is asked after.
 const LOOK: Duration = Duration::from_millis(200);
@@ -88,6 +91,8 @@ pub struct Exports {
 
 enum Said {
     Adopt(Vec<Work>, Find),
+    /// What is shown for a certificate; `None`: its newest generation, as on the shelf.
+    Shown(CertId, Option<Shown>),
     Installed(CertId, Box<Bundle>),
 }
 
@@ -96,6 +101,15 @@ struct Work {
     spec: CertSpec,
     failures: usize,
     due: Option<Instant>,
+}
+
+impl Work {
+    /// What of all that is shown goes there: the one for the name that was asked for, else the main one.
+    fn meant(&self, shown: &Shown) -> Bundle {
+        let own = |wanted: &Identifier| shown.own.iter().find(|(name, _)| name == wanted).map(|(_, bundle)| bundle);
+        let own = self.parcel.export.name.as_ref().and_then(own);
+        (**own.unwrap_or(&shown.main)).clone()
+    }
 }
 
 impl Exports {
@@ -125,6 +139,11 @@ impl Exports {
         let _ = self.say.send(Said::Installed(bundle.id.clone(), Box::new(bundle.clone())));
     }
 
+    /// Something else than its newest generation is shown for a certificate, or (`None`) that again.
+    pub fn shown(&self, id: &CertId, shown: Option<Shown>) {
+        let _ = self.say.send(Said::Shown(id.clone(), shown));
+    }
+
     /// What stands in the way at present, for the status.
     pub fn troubles(&self) -> Vec<String> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -135,6 +154,7 @@ fn run(deliver: &dyn Deliver, heard: &mpsc::Receiver<Said>, troubles: &Mutex<Vec
     let mut work: Vec<Work> = Vec::new();
     let mut find: Find = Box::new(|_| None);
     let mut fresh: HashMap<CertId, Box<Bundle>> = HashMap::new();
+    let mut shown: HashMap<CertId, Shown> = HashMap::new();
     let mut said: HashMap<String, String> = HashMap::new();
     loop {
         let due = work.iter().filter_map(|work| work.due).min();
@@ -154,12 +174,22 @@ fn run(deliver: &dyn Deliver, heard: &mpsc::Receiver<Said>, troubles: &Mutex<Vec
                     fresh.insert(id, bundle);
                 }
             }
+            Ok(Said::Shown(id, now)) => {
+                let meant = work.iter_mut().filter(|work| work.spec.id == id);
+                meant.for_each(|work| (work.due, work.failures) = (Some(Instant::now()), 0));
+                match now {
+                    Some(now) => drop(shown.insert(id, now)),
+                    None => drop(shown.remove(&id)),
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         for work in work.iter_mut().filter(|work| work.due.is_some_and(|due| due <= Instant::now())) {
             let home = lineage::home(&work.parcel.export, &work.parcel.lineage).display().to_string();
-            match attempt(deliver, work, &find, &fresh) {
+            let held = shown.get(&work.spec.id).map(|shown| work.meant(shown));
+            let held = held.or_else(|| fresh.get(&work.spec.id).map(|bundle| (**bundle).clone()));
+            match attempt(deliver, work, held.or_else(|| find(&work.spec))) {
                 Some(trouble) => {
                     tracing::error!("export to \"{home}\": {trouble}");
                     said.insert(home, trouble);
@@ -190,17 +220,15 @@ fn work(plan: &Plan) -> Vec<Work> {
 }
 
 /// One look at one export; the trouble, if there is one.
-fn attempt(
-    deliver: &dyn Deliver,
-    work: &mut Work,
-    find: &Find,
-    fresh: &HashMap<CertId, Box<Bundle>>,
-) -> Option<String> {
+fn attempt(deliver: &dyn Deliver, work: &mut Work, held: Option<Bundle>) -> Option<String> {
     work.due = None;
-    let found = fresh.get(&work.spec.id).map(|bundle| (**bundle).clone()).or_else(|| find(&work.spec));
     // Nothing is held yet: its first generation will be announced.
-    let parts = lineage::parts(&found?, work.parcel.export.layout);
-    let (trouble, wait) = match deliver.deliver(&work.parcel, &parts) {
+    let held = held?;
+    let parts = lineage::parts(&held, work.parcel.export.layout);
+    let covered = work.spec.identifiers.iter().filter(|name| held.leaf.covers(name));
+    let domains = covered.map(ToString::to_string).collect();
+    let parcel = Parcel { domains, ..work.parcel.clone() };
+    let (trouble, wait) = match deliver.deliver(&parcel, &parts) {
         Ok(Standing::Done) => return None,
         Ok(Standing::HookRuns) => (None, LOOK),
         Ok(Standing::HookFailed(why)) => (Some(format!("the hook failed: {why}")), AGAIN[work.failures.min(3)]),
