@@ -5,7 +5,7 @@ use super::message::{Body, Request, Version};
 use super::serve::Worker;
 use super::serve::limit::limit_body;
 use super::upstreamed::Upstreamed;
-use crate::net::connection::Connection;
+use crate::net::connection::{Connection, Endpoint};
 use crate::plan::Plan;
 use crate::plan::location::{Location, Settings};
 use crate::plan::log::Level;
@@ -14,7 +14,7 @@ use crate::plan::server::Server;
 use crate::plan::template::{Template, Var, VariableSource};
 use crate::route::uri::Uri;
 use crate::route::values::{self, Values};
-use crate::route::{map, query};
+use crate::route::{geo, map, query};
 use crate::words::Fields;
 use bytes::Bytes;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -83,6 +83,10 @@ pub struct Exchange {
     pub worker: Rc<Worker>,
     /// Where it came.
     pub connection: Rc<Connection>,
+    /// Who asks: the other end of the connection, or whom a trusted proxy names (`set_real_ip_from`).
+    pub client: Endpoint,
+    /// A proxy has named it.
+    pub client_told: bool,
     /// As the client sent it.
     pub head: Head,
     /// `$uri`: decoded and normalized; changed by rewrites and internal redirects.
@@ -153,6 +157,8 @@ impl Exchange {
         let location = server.root.clone();
         Exchange {
             worker,
+            client: connection.remote,
+            client_told: false,
             connection,
             head,
             uri: uri.path,
@@ -303,8 +309,20 @@ impl Exchange {
             return Some(known.clone());
         }
         let http = self.standing.as_ref()?.plan.http.as_ref()?;
-        let VariableSource::Map(map) = &http.variables.get(index)?.source else { return None };
-        let map = map.clone();
+        let map = match &http.variables.get(index)?.source {
+            VariableSource::Map(map) => map.clone(),
+            VariableSource::Geo(geo) => {
+                let value = self.geo(geo);
+                self.set_user_variable(index, Some(value.clone()));
+                return Some(value);
+            }
+            VariableSource::Split(split) => {
+                let value = geo::part(split, &values::text(&split.source, self));
+                self.set_user_variable(index, Some(value.clone()));
+                return Some(value);
+            }
+            VariableSource::Slot | VariableSource::Builtin(_) => return None,
+        };
         let found = map::find(&map, values::text(&map.source, self));
         if let Some((subject, spans, names)) = found.captures {
             self.set_captures(&subject, spans, names);

@@ -84,9 +84,11 @@ impl Exchange {
             return shared.is_some_and(|value| append_to(out, &value));
         }
         match which {
-            Builtin::RemoteAddr | Builtin::RealipRemoteAddr => append_address(self.connection.remote, out),
-            Builtin::RemotePort | Builtin::RealipRemotePort => append_port(self.connection.remote.port(), out),
-            Builtin::BinaryRemoteAddr => append_binary(self.connection.remote.ip(), out),
+            Builtin::RemoteAddr => append_address(self.client, out),
+            Builtin::RemotePort => append_port(self.client.port(), out),
+            Builtin::BinaryRemoteAddr => append_binary(self.client.ip(), out),
+            Builtin::RealipRemoteAddr => append_address(self.connection.remote, out),
+            Builtin::RealipRemotePort => append_port(self.connection.remote.port(), out),
             Builtin::ServerAddr => append_address(self.connection.local, out),
             Builtin::ServerPort => append_port(self.connection.local.port(), out),
             Builtin::ServerName => append_to(out, &self.server_name()),
@@ -277,7 +279,7 @@ impl Exchange {
             out.extend_from_slice(value);
             out.extend_from_slice(b", ");
         }
-        append_address(self.connection.remote, out)
+        append_address(self.client, out)
     }
 
     /// `$proxy_host` and `$proxy_port`.

@@ -210,6 +210,8 @@ pub struct Settings {
     pub port_in_redirect: bool,
     /// `msie_padding`. Default on.
     pub msie_padding: bool,
+    /// `set_real_ip_from`, if it stands.
+    pub realip: Option<Arc<super::realip::RealIp>>,
     /// `valid_referers`, if it stands.
     pub referers: Option<Arc<super::referer::Referers>>,
     /// `resolver`, if one is set.

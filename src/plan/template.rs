@@ -85,6 +85,10 @@ pub enum VariableSource {
     Slot,
     /// By a `map`, evaluated when first asked for.
     Map(std::sync::Arc<super::map::Map>),
+    /// By a `geo`.
+    Geo(std::sync::Arc<super::geo::Geo>),
+    /// By a `split_clients`.
+    Split(std::sync::Arc<super::geo::Split>),
     /// A built-in variable that `set` changes (`$args`, `$limit_rate`): setting it changes the request itself. Texts
     /// that read it hold [`Var::Builtin`].
     Builtin(Builtin),

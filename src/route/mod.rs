@@ -6,6 +6,7 @@ pub mod conditional;
 pub mod date;
 pub mod escape;
 pub mod expires;
+pub mod geo;
 pub mod gzip;
 pub mod locations;
 pub mod map;

@@ -78,7 +78,8 @@ pub fn network(text: &str) -> Option<(IpAddr, u8)> {
     Some((ip, bits))
 }
 
-fn masked(ip: IpAddr, bits: u8) -> IpAddr {
+/// The address of the network: bits of hosts are cleared.
+pub fn masked(ip: IpAddr, bits: u8) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);

@@ -13,7 +13,7 @@ use crate::words::Place;
 
 use super::location::Builder;
 use super::server::{self, ServerDraft};
-use super::{Chain, Said, Spot, acme, acme_dns, checks, listen, log, map, proxy_pass, settings, ssl, upstream};
+use super::{Chain, Said, Spot, acme, acme_dns, checks, geo, listen, log, map, proxy_pass, settings, ssl, upstream};
 
 /// The `http` block as it was read.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl Scope for HttpDraft {
             }
             "upstream" => upstream::take(reader, directive),
             "map" => map::take(reader, directive),
-            "geo" | "split_clients" => defines(reader, directive),
+            "geo" => geo::take(reader, directive),
+            "split_clients" => geo::split_clients(reader, directive),
             "charset_map" => Ok(()),
             "log_format" => log::format(reader, directive),
             "acme_issuer" => acme::issuer(reader, directive),
@@ -72,19 +73,6 @@ impl Scope for HttpDraft {
             name if name.starts_with("ssl_") => ssl::take(&mut self.said, reader, row, directive),
             _ => self.said.take(reader, row, directive),
         }
-    }
-}
-
-/// A block that defines a variable and is not honoured yet: its lines are read, so that faults in them are found.
-fn defines(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Complaint> {
-    let name = directive.args.last().map_or("", AsRef::as_ref);
-    let Some(name) = name.strip_prefix('$') else {
-        return Err(Complaint::emerg(format!("invalid variable name \"{name}\""), &directive.place));
-    };
-    reader.variables.slot(name, &directive.place)?;
-    match &directive.block {
-        Some(block) => reader.lines(block, &mut |_, _| Ok(())),
-        None => Ok(()),
     }
 }
 

@@ -12,7 +12,8 @@ pub mod error_page;
 pub mod export;
 pub mod files;
 pub mod fleet;
-pub mod gzip;
+pub mod geo;
+mod gzip;
 pub mod headers;
 pub mod http;
 pub mod listen;
@@ -23,6 +24,7 @@ pub mod names;
 pub mod process;
 pub mod proxy;
 pub mod proxy_pass;
+pub mod realip;
 pub mod referer;
 pub mod resolver;
 pub mod rewrite;
@@ -126,6 +128,8 @@ pub struct Said {
     pub error_pages: Vec<ErrorPage>,
     /// keepalive_timeout: both times.
     pub keepalive: Option<(Duration, Option<Duration>)>,
+    /// set_real_ip_from, real_ip_header.
+    pub realip: realip::Said,
     /// valid_referers.
     pub referers: referer::Said,
     /// resolver.
@@ -147,6 +151,7 @@ impl Said {
             logs: log::Said::default(),
             error_pages: Vec::new(),
             keepalive: None,
+            realip: realip::Said::default(),
             referers: referer::Said::default(),
             resolver: None,
             proxy: proxy::Said::default(),
@@ -163,6 +168,7 @@ impl Said {
             && self.logs.is_silent()
             && self.error_pages.is_empty()
             && self.keepalive.is_none()
+            && self.realip.is_silent()
             && self.referers.is_silent()
             && self.resolver.is_none()
     }
@@ -181,6 +187,7 @@ impl Said {
             "access_log" | "error_log" => log::take(self, reader, directive),
             "error_page" => error_page::take(self, reader, directive),
             "keepalive_timeout" => client::keepalive(self, directive),
+            "set_real_ip_from" | "real_ip_header" => realip::take(self, reader, row, directive),
             "valid_referers" => referer::take(self, reader, directive),
             "resolver" => resolver::take(self, reader, directive),
             name if name.starts_with("proxy_") => proxy::take(self, reader, row, directive),
@@ -276,6 +283,7 @@ pub fn settings(chain: Chain<'_>, reader: &Reader<'_>) -> Settings {
         server_name_in_redirect: chain.flag("server_name_in_redirect", false),
         port_in_redirect: chain.flag("port_in_redirect", true),
         msie_padding: chain.flag("msie_padding", true),
+        realip: realip::settle(chain),
         referers: referer::settle(chain),
         resolver: resolver::settle(chain),
     }

@@ -96,7 +96,7 @@ impl Asked for Exchange {
         self.escapes || self.internal
     }
     fn client(&self) -> Option<IpAddr> {
-        self.connection.remote.ip()
+        self.client.ip()
     }
     fn text(&self, template: &Template) -> Bytes {
         Exchange::text(self, template)

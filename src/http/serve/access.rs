@@ -28,7 +28,7 @@ async fn judge(exchange: &mut Exchange) -> Result<(), Turn> {
     if access.rules.is_empty() && access.basic.is_none() {
         return Ok(());
     }
-    let verdict = by_address(&access.rules, exchange.connection.remote.ip());
+    let verdict = by_address(&access.rules, exchange.client.ip());
     let denied = |exchange: &Exchange| {
         exchange.note(Level::Error, "access forbidden by rule");
         Err(Turn::Status(403))

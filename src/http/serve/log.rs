@@ -182,7 +182,7 @@ impl Worker {
         let mut line = String::with_capacity(200);
         // Writes to memory cannot fail.
         let _ = write!(line, "{}#{}: *{} {what}", self.pid, self.thread, exchange.connection.id);
-        let _ = match exchange.connection.remote {
+        let _ = match exchange.client {
             Endpoint::Tcp(address) => write!(line, ", client: {}", address.ip()),
             Endpoint::Unix => write!(line, ", client: unix:"),
         };

@@ -17,6 +17,7 @@ pub mod pages;
 mod password;
 mod phases;
 mod ranges;
+mod realip;
 mod scene;
 mod special;
 mod ticket;

@@ -26,6 +26,7 @@ pub(super) async fn answer(exchange: &mut Exchange) -> Box<Answer> {
     if let Some(answer) = challenge(exchange, Phase::BeforeLocation) {
         return answer;
     }
+    exchange.find_client();
     let answer = rounds(exchange, Ok(Entry::Server)).await;
     let failed = answer.status == 404 || (500..600).contains(&answer.status);
     if failed && let Some(answer) = challenge(exchange, Phase::AfterUpstream404) {
@@ -125,6 +126,7 @@ async fn round(exchange: &mut Exchange, entry: Entry) -> Result<Box<Answer>, Tur
         exchange.stand_at_server();
         entry = Entry::Server;
     }
+    exchange.find_client();
     access::check(exchange).await?;
     try_files::choose(exchange)?;
     content::answer(exchange).await
