@@ -4,9 +4,14 @@
 
 use std::sync::Arc;
 
+use semper::cert::on_demand::fit::fit;
+use semper::cert::on_demand::{Desk, Knock, Then, Word};
 use semper::clock::{UnixTime, VirtualClock};
 use semper::conf::{MemoryWorld, Options, load};
+use semper::net::question;
 use semper::peer::{Hello, LARGEST, Parser};
+use semper::plan::on_demand::{Ask, OnDemand};
+use semper::words::{DomainName, Place};
 use semper::zone::challenges::{Challenges, HTTP01_PATH, Phase};
 
 /// HTTP/1, both ways: no panic, and the same verdict whole or byte by byte.
@@ -82,5 +87,42 @@ pub fn link(data: &[u8]) {
     if let Some(hello) = Hello::read(data) {
         assert!(data.windows(32).any(|window| window == hello.public));
         assert!(hello.release.len() <= 64 && hello.release.bytes().all(|b| b.is_ascii_graphic()));
+    }
+}
+
+/// Names on demand: what is no fit name never brings a question, what is one can be asked about as it is, and whatever `ask`
+/// answers, only its status counts and only clean words are kept. The first line of `data` is the server name, the rest the
+/// answer.
+pub fn demand(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let sni = String::from_utf8_lossy(&data[..end]).into_owned();
+    let now = UnixTime::from_seconds(1_800_000_000);
+    let terms = OnDemand { ask: Ask::parse("http://127.0.0.1:1/"), ..OnDemand::of("any", Place::built_in()) };
+    let mut desk = Desk::new(Arc::new(terms));
+    let name = sni.parse::<DomainName>();
+    match (fit(&sni), &name) {
+        (Ok(()), Ok(name)) => {
+            assert!(name.as_str().contains('.') && name.as_str().len() <= 253 && !name.is_wildcard());
+            assert!(name.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.'), "{name}");
+        }
+        (Ok(()), Err(_)) => panic!("{sni:?} is fit and no name"),
+        (Err(_), Ok(name)) => assert!(matches!(desk.knock(name, 1, now), Knock::Refused(_)), "{name} is let in"),
+        (Err(_), Err(_)) => {}
+    }
+    let answer = question::read(&data[(end + 1).min(data.len())..]);
+    if let Some((answer, _)) = &answer {
+        assert!(answer.words.chars().count() <= 160 && !answer.words.chars().any(char::is_control), "{answer:?}");
+    }
+    if let Ok(name) = &name
+        && desk.knock(name, 1, now) == Knock::Ask
+    {
+        let word = match &answer {
+            Some((answer, _)) if answer.status == 200 => Word::Yes,
+            Some((answer, _)) => Word::No(answer.words.clone()),
+            None => Word::Silence(String::new()),
+        };
+        let holds = desk.answered(name, word.clone(), now) == Then::Hold;
+        assert_eq!(holds, word == Word::Yes);
+        assert_eq!(matches!(desk.knock(name, 2, now), Knock::Held), holds);
     }
 }

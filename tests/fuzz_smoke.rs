@@ -125,6 +125,35 @@ fn the_link_between_nodes_holds_on_mutated_frames() {
     mutate("link", seeds("link", None), words, targets::link);
 }
 
+#[test]
+fn names_on_demand_and_the_answers_about_them_hold_on_mutations() {
+    let words: &[&[u8]] = &[
+        b"xn--",
+        b"--",
+        b".",
+        b"..",
+        b"*.",
+        b"_",
+        b"\0",
+        b"\n",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 999",
+        b"Content-Length: 18446744073709551616\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Location: ",
+        b"ffffffffffffffff\r\n",
+        b"\x1b[2J",
+        b"\xc3\xa9",
+        b"com",
+        b"10.0.0.1",
+        b":443",
+    ];
+    mutate("demand", seeds("demand", None), words, targets::demand);
+}
+
 /// The seeds of a target, and the files of one more folder.
 fn seeds(target: &str, more: Option<&Path>) -> Vec<Vec<u8>> {
     let mut found = read_all(&bed::root().join("fuzz/seeds").join(target));

@@ -14,7 +14,7 @@ mod proxy;
 mod renewal;
 mod steps;
 pub mod transport;
-mod trust;
+pub mod trust;
 mod verdict;
 mod wire;
 

@@ -29,6 +29,8 @@ pub enum Topic {
     Served,
     /// The time is in doubt.
     Time,
+    /// Names on demand cannot be obtained.
+    OnDemand,
 }
 
 /// Something that needs eyes, as long as it is so.

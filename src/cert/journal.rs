@@ -75,6 +75,8 @@ pub enum Record {
     Ledger,
     /// What the operator has asked for ([`Wishes`](super::wishes::Wishes)).
     Wishes,
+    /// Which names are held on demand ([`Desk`](super::on_demand::Desk)).
+    OnDemand,
 }
 
 /// Why the shelf did not do it.

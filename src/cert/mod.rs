@@ -21,6 +21,7 @@ pub mod key_file;
 pub mod ledger;
 pub mod left;
 pub mod notice;
+pub mod on_demand;
 pub mod overdue;
 pub mod pem;
 pub mod policy;

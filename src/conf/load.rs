@@ -184,6 +184,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Plan, Complaint> {
     let issuers = std::mem::take(&mut reader.shared.issuers);
     let rescue = reader.shared.rescue.take();
     super::directives::acme_limits::check(&issuers, rescue.as_ref())?;
+    let on_demand = super::directives::on_demand::finish(reader.shared.on_demand.take(), &issuers)?;
     let issuers = issuers.into();
     let (http, certificates) = built.map_or_else(Default::default, |built| (Some(built.http), built.certificates));
     let checks = std::mem::take(&mut reader.shared.checks);
@@ -192,7 +193,8 @@ fn read(reader: &mut Reader<'_>) -> Result<Plan, Complaint> {
     }
     super::directives::export::check(reader, &main.exports, &certificates);
     let exports = main.exports.into_iter().map(|(export, _)| export).collect();
-    Ok(Plan { process, http, issuers, certificates: certificates.into(), checks, rescue, exports, fleet: main.fleet })
+    let certificates = certificates.into();
+    Ok(Plan { process, http, issuers, certificates, on_demand, checks, rescue, exports, fleet: main.fleet })
 }
 
 fn notes(reader: &Reader<'_>) -> Vec<Note> {

@@ -35,13 +35,15 @@ pub enum Home {
     AcmeIssuer,
     /// `acme_dns_provider { }`
     AcmeDnsProvider,
+    /// `acme_on_demand { }`
+    AcmeOnDemand,
     /// `server_certificates { }`
     ServerCertificates,
     /// `fleet { }`
     Fleet,
 }
 
-const HOMES: [(&str, Home); 16] = [
+const HOMES: [(&str, Home); 17] = [
     ("main", Home::Main),
     ("events", Home::Events),
     ("http", Home::Http),
@@ -56,6 +58,7 @@ const HOMES: [(&str, Home); 16] = [
     ("stream-upstream", Home::StreamUpstream),
     ("acme-issuer", Home::AcmeIssuer),
     ("acme-dns-provider", Home::AcmeDnsProvider),
+    ("acme-on-demand", Home::AcmeOnDemand),
     ("server-certificates", Home::ServerCertificates),
     ("fleet", Home::Fleet),
 ];

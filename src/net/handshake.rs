@@ -98,7 +98,8 @@ async fn talk(arrival: Arrival) -> Result<(ClientStream, Connection), Ended> {
     let hello = start.client_hello();
     let offered = asks.then(|| Box::new(offers::offered(hello.cipher_suites(), hello.named_groups())));
     let sni: Option<Box<str>> = hello.server_name().map(|name| name.to_ascii_lowercase().into());
-    let answer = tls.answer(&hello, &servers);
+    let client = proxied.map_or_else(|| remote.ip(), |(source, _)| Some(source.ip()));
+    let answer = tls.answer(&hello, &servers, client);
     let (config, server) = match answer {
         HelloAnswer::Serve { config, server } => (config, server),
         HelloAnswer::Challenge(config) => {

@@ -17,6 +17,7 @@ pub mod own;
 pub mod pool;
 pub mod proof;
 pub mod proxy_protocol;
+pub mod question;
 pub mod reresolve;
 pub mod resolver;
 pub mod stream;

@@ -7,6 +7,7 @@ use crate::plan::listener::{AddressServers, ListenAddress, Listener};
 use crate::plan::server::Server;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ServerConnection};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The plan in force. Shared by all workers in an `ArcSwap`.
@@ -44,14 +45,14 @@ pub enum HelloAnswer {
     },
     /// A certificate authority asks (TLS-ALPN-01): handshake, then close.
     Challenge(Arc<ServerConfig>),
-    /// `ssl_reject_handshake`: the alert `unrecognized_name`.
+    /// `ssl_reject_handshake`, or a name that is not held on demand: the alert `unrecognized_name`.
     Refuse,
 }
 
 /// How the servers of one plan speak TLS; `tls` implements it.
 pub trait TlsTerms: Send + Sync {
-    /// Which settings hold for a client that says `hello` at these servers.
-    fn answer(&self, hello: &ClientHello<'_>, servers: &Arc<AddressServers>) -> HelloAnswer;
+    /// Which settings hold for a client (its address, if it has one) that says `hello` at these servers. Must not block.
+    fn answer(&self, hello: &ClientHello<'_>, servers: &Arc<AddressServers>, client: Option<IpAddr>) -> HelloAnswer;
 
     /// The certificate that the client of a finished handshake has shown, and what `server` thinks of it. `None` if it
     /// showed none. A bad one never fails the handshake: the request is answered with 400 instead, as nginx does.
@@ -63,7 +64,7 @@ pub trait TlsTerms: Send + Sync {
 pub struct NoTls;
 
 impl TlsTerms for NoTls {
-    fn answer(&self, _: &ClientHello<'_>, _: &Arc<AddressServers>) -> HelloAnswer {
+    fn answer(&self, _: &ClientHello<'_>, _: &Arc<AddressServers>, _: Option<IpAddr>) -> HelloAnswer {
         HelloAnswer::Refuse
     }
 

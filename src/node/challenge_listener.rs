@@ -21,7 +21,8 @@ const NAME: &str = "acme_challenge_listen";
 /// Adds what is missing to `plan`.
 pub fn add(plan: &mut Plan) {
     let asked = plan.issuers.iter().any(|issuer| {
-        let wanted = plan.certificates.iter().any(|spec| spec.issuer == issuer.name);
+        let on_demand = plan.on_demand.as_ref().is_some_and(|terms| terms.issuer == issuer.name);
+        let wanted = on_demand || plan.certificates.iter().any(|spec| spec.issuer == issuer.name);
         let http01 = |kinds: &[ChallengeKind]| kinds.contains(&ChallengeKind::Http01);
         wanted && matches!(&issuer.authority, Authority::Acme(server) if http01(&server.challenges))
     });

@@ -12,6 +12,8 @@ use arc_swap::ArcSwap;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
+use crate::cert::journal::ShelfError;
+use crate::cert::on_demand::Word;
 use crate::cert::stage::Stage;
 use crate::cert::ways::Standing;
 use crate::clock::{Clock as _, Dice, UnixTime};
@@ -24,7 +26,9 @@ use crate::plan::listener::ListenAddress;
 use crate::plan::tls::CertificateSource;
 use crate::plan::upstream::Upstream;
 use crate::tls::build::Tls;
+use crate::tls::on_demand::Ring;
 use crate::watch::renewers::Renewers;
+use crate::words::DomainName;
 use crate::zone::beats::Beats;
 use crate::zone::challenges::Challenges;
 use crate::zone::concerns::Concerns;
@@ -36,6 +40,7 @@ use super::borrowed::Borrowed;
 use super::exports::Exports;
 use super::keeper::Tools;
 use super::keepers::Keepers;
+use super::on_demand::Demand;
 use super::overdue::tell;
 use super::rescue::Rescuer;
 use super::revocations::Revocations;
@@ -47,6 +52,7 @@ use super::wishes::WishList;
 use super::world::RealWorld;
 
 mod asked;
+mod demand;
 
 pub use asked::serves;
 
@@ -100,6 +106,10 @@ enum Said {
     Resolved(Arc<Upstream>, usize, Vec<IpAddr>),
     /// Somebody asks over the admin socket.
     Asked(Question, Caller),
+    /// What `ask` said about a name on demand.
+    Word(DomainName, Word),
+    /// The names on demand are written down; these may begin.
+    Held(Vec<DomainName>, Result<(), ShelfError>),
 }
 
 impl Control {
@@ -123,6 +133,17 @@ impl Control {
             // A control thread that is gone has said why.
             let _ = wait.recv();
         }
+    }
+}
+
+/// The next name that a client asked for in vain; never, if somebody else listens.
+async fn next_ring(rings: &mut Option<mpsc::Receiver<Ring>>) -> Ring {
+    match rings {
+        Some(rings) => match rings.recv().await {
+            Some(ring) => ring,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 
@@ -171,6 +192,8 @@ pub(super) struct Desk {
     /// Revocations that are under way, by certificate and generation.
     errands: HashMap<(CertId, u64), tokio::task::JoinHandle<()>>,
     served: Arc<Mutex<Served>>,
+    /// Names on demand.
+    demand: Option<Demand>,
 }
 
 impl Desk {
@@ -214,6 +237,7 @@ impl Desk {
             doomed: Vec::new(),
             errands: HashMap::new(),
             served: Arc::default(),
+            demand: None,
         }
     }
 
@@ -226,14 +250,22 @@ impl Desk {
         let Around { tls, terms, concerns, clock: time, .. } = self.around.clone();
         let truths = Truths::new(tls.certificates().clone(), terms, time, concerns, self.served.clone());
         tokio::spawn(truths.run());
+        let mut rings = self.around.tls.door().rings();
+        let mut minutes = 0_u32;
         loop {
             tokio::select! {
                 _ = again.tick(), if !self.unresolved.is_empty() => self.resolve_again(),
-                _ = second.tick(), if self.sources.is_busy() || self.rescuer.is_busy() => {
+                _ = second.tick(), if self.sources.is_busy() || self.rescuer.is_busy() || self.demand.is_some() => {
                     self.sources.tick();
                     self.rescuer.tick();
+                    self.ask_again();
                 }
-                _ = minute.tick() => self.rescue(),
+                _ = minute.tick() => {
+                    self.rescue();
+                    minutes = minutes.wrapping_add(1);
+                    self.look_after_demand(minutes.is_multiple_of(60));
+                }
+                ring = next_ring(&mut rings) => self.rung(ring),
                 _ = day.tick() => self.keepers.tidy(),
                 id = self.keepers.changed() => self.heed(&id),
                 _ = clock.tick() => self.look_at_clock(),
@@ -268,10 +300,13 @@ impl Desk {
             Said::Adopt { plan, epoch, faults, done } => (plan, epoch, faults, done),
             Said::Resolved(upstream, index, addresses) => return self.resolved(&upstream, index, addresses),
             Said::Asked(question, caller) => return self.asked(question, caller),
+            Said::Word(name, word) => return self.answered(name, word),
+            Said::Held(names, done) => return self.begin(&names, done),
         };
         self.unresolved = unresolved(&plan);
         self.keepers.stand(standing(&plan));
         self.keepers.look_by(&plan.checks);
+        self.adopt_demand(&plan);
         self.keepers.adopt(&plan.issuers, &plan.certificates);
         self.recall_wishes(&plan);
         self.around.exports.adopt(&plan);
@@ -281,6 +316,7 @@ impl Desk {
         }
         self.look_for_rivals(&plan);
         (self.plan, self.epoch, self.faults) = (Some(plan.clone()), epoch, faults);
+        self.show_demand();
         // Whoever doubts the time asks these authorities before anything is ordered by it.
         self.look_at_clock();
         self.rescue();
@@ -388,7 +424,10 @@ impl Desk {
         let trouble = stage.trouble();
         Certificate {
             names: spec.identifiers.iter().map(ToString::to_string).collect(),
-            source: format!("issuer {}", spec.issuer),
+            source: match self.keepers.is_on_demand(&spec.id) {
+                true => format!("issuer {}, on demand", spec.issuer),
+                false => format!("issuer {}", spec.issuer),
+            },
             shown: self.shown(&CertificateSource::Acme(spec.id.clone())),
             next,
             paused: self.keepers.kept(&spec.id).is_some_and(|(_, handle)| handle.paused()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::keeper::Word;
 use super::keepers::Keepers;
+use super::lookout::Lookout;
 use super::sources::Sources;
 use crate::cert::bundle::Bundle;
 use crate::cert::choose::Provenance;
@@ -180,8 +181,9 @@ impl Keepers {
         let planned = &self.planned;
         self.derived.retain(|main, _| planned.contains(main));
         let members: HashSet<&CertId> = self.derived.values().flatten().map(|member| &member.id).collect();
-        let rescued = &self.rescued;
-        self.kept.retain(|id, _| planned.contains(id) || members.contains(id) || rescued.contains(id));
+        let (rescued, demanded) = (&self.rescued, &self.demanded);
+        let others = |id: &CertId| members.contains(id) || rescued.contains(id) || demanded.contains_key(id);
+        self.kept.retain(|id, _| planned.contains(id) || others(id));
     }
 
     /// Whether a bundle of `spec` is on the shelf.
@@ -208,10 +210,50 @@ impl Keepers {
     pub fn stand_down(&mut self, over: impl Fn(&CertId) -> bool) {
         let ended: Vec<CertId> = self.rescued.extract_if(|id| over(id)).collect();
         for id in ended {
-            if !self.planned.contains(&id) {
+            if !self.planned.contains(&id) && !self.demanded.contains_key(&id) {
                 self.kept.remove(&id);
             }
         }
+    }
+
+    /// What is kept for names that stand nowhere in the next plan.
+    pub fn demand(&mut self, specs: Vec<CertSpec>) {
+        self.demanded = specs.into_iter().map(|spec| (spec.id.clone(), spec)).collect();
+    }
+
+    /// Keeps one more for a name that stands nowhere in the plan.
+    pub fn keep_on_demand(&mut self, spec: &CertSpec) {
+        let all = self.all.clone();
+        let Some(issuer) = all.iter().find(|issuer| issuer.name == spec.issuer) else { return };
+        self.demanded.insert(spec.id.clone(), spec.clone());
+        if !self.kept.contains_key(&spec.id)
+            && let Some(installed) = self.keep_stored(issuer, &all, spec)
+        {
+            (self.tools.publish)(vec![installed]);
+        }
+    }
+
+    /// Ends it; what it holds stays on the shelf.
+    pub fn end_on_demand(&mut self, id: &CertId) {
+        self.demanded.remove(id);
+        if !self.planned.contains(id) && !self.rescued.contains(id) {
+            self.kept.remove(id);
+        }
+    }
+
+    /// Whether a certificate is kept only because clients asked for its name.
+    pub fn is_on_demand(&self, id: &CertId) -> bool {
+        self.demanded.contains_key(id) && !self.planned.contains(id)
+    }
+
+    /// Where certificates of an issuer lie.
+    pub fn shelf(&mut self, issuer: &Issuer) -> Arc<dyn Shelf> {
+        self.desk(issuer).shelf
+    }
+
+    /// What looks at names from outside.
+    pub fn lookout(&self) -> Arc<Lookout> {
+        self.lookout.clone()
     }
 
     /// Looks after what left the configuration: noted, kept for a month, put aside. To be called once a day, and after each

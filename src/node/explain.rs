@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::admin::Progress;
+use super::demanded::Demanded;
 use super::snippet::Program;
 use super::status::{Certificate, Shown};
 use crate::cert::ari::Choice;
@@ -23,6 +24,9 @@ pub struct Explained {
     pub kept: Vec<Kept>,
     /// Certificates of files that are shown for it.
     pub files: Vec<Certificate>,
+    /// How it stands as a name on demand, where such names are served.
+    #[serde(default)]
+    pub on_demand: Option<Demanded>,
 }
 
 /// A certificate that semper obtains.
@@ -92,6 +96,10 @@ impl Explained {
         if self.servers.is_empty() {
             out.push_str("  no server of the running configuration has a listener\n");
         }
+        if let Some(demanded) = &self.on_demand {
+            out.push('\n');
+            out.push_str(&demanded.text(self.now));
+        }
         for kept in &self.kept {
             out.push('\n');
             out.push_str(&kept.text(self.now));
@@ -103,7 +111,7 @@ impl Explained {
             out.push_str(&row("file", &file.source));
             out.push_str(&row("shown", &shown));
         }
-        if self.kept.is_empty() && self.files.is_empty() {
+        if self.kept.is_empty() && self.files.is_empty() && self.on_demand.is_none() {
             out.push_str("\nno certificate here is for this name; write `acme_certificate ISSUER;` in its server\n");
         }
         out
@@ -176,7 +184,8 @@ impl Kept {
     }
 }
 
-fn row(head: &str, words: &str) -> String {
+/// One line of a block.
+pub(super) fn row(head: &str, words: &str) -> String {
     format!("  {head:<11}{words}\n")
 }
 

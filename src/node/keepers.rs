@@ -47,10 +47,12 @@ pub struct Keepers {
     pub(super) derived: HashMap<CertId, Vec<Member>>,
     /// What is kept beside files that nobody renews.
     pub(super) rescued: HashSet<CertId>,
+    /// What is kept for names that stand nowhere in the plan.
+    pub(super) demanded: HashMap<CertId, CertSpec>,
     pub(super) sources: Option<Arc<Sources>>,
     report: mpsc::UnboundedSender<CertId>,
     pub(super) changes: mpsc::UnboundedReceiver<CertId>,
-    lookout: Arc<Lookout>,
+    pub(super) lookout: Arc<Lookout>,
 }
 
 impl Keepers {
@@ -71,6 +73,7 @@ impl Keepers {
             planned: HashSet::new(),
             derived: HashMap::new(),
             rescued: HashSet::new(),
+            demanded: HashMap::new(),
             sources: None,
             report,
             changes,
@@ -94,12 +97,19 @@ impl Keepers {
         self.issuers.retain(|name, (old, _)| issuers.iter().any(|new| new.name == *name && new == old));
         (self.all, self.planned) = (issuers.into(), specs.iter().map(|spec| spec.id.clone()).collect());
         let behind: HashSet<&CertId> = self.derived.values().flatten().map(|member| &member.id).collect();
-        let stays = |id: &CertId| self.planned.contains(id) || behind.contains(id) || self.rescued.contains(id);
+        let stays = |id: &CertId| {
+            self.planned.contains(id)
+                || behind.contains(id)
+                || self.rescued.contains(id)
+                || self.demanded.contains_key(id)
+        };
         self.kept.retain(|id, _| stays(id));
         let kept = &self.kept;
         self.tools.beats.retain(|id| kept.contains_key(id));
-        self.challenges.manage(specs.iter().flat_map(|spec| &spec.identifiers));
-        for some in specs.chunks(AT_ONCE) {
+        let on_demand = self.demanded.values().filter(|spec| !self.planned.contains(&spec.id));
+        let on_demand: Vec<CertSpec> = on_demand.cloned().collect();
+        self.challenges.manage(specs.iter().chain(&on_demand).flat_map(|spec| &spec.identifiers));
+        for some in specs.chunks(AT_ONCE).chain(on_demand.chunks(AT_ONCE)) {
             let mut held = Vec::new();
             for (spec, found) in some.iter().zip(self.read(some, issuers)) {
                 let Some(issuer) = issuers.iter().find(|issuer| issuer.name == spec.issuer) else {

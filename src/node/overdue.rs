@@ -13,8 +13,10 @@ use crate::cert::overdue::{Facts, Kept, OverdueClock};
 use crate::clock::Clock;
 use crate::net::terms::Terms;
 use crate::plan::Plan;
+use crate::plan::certificate::CertId;
 use crate::plan::tls::CertificateSource;
 use crate::tls::certificates::Certificates;
+use crate::tls::on_demand::Door;
 use crate::zone::beats::Beats;
 use crate::zone::concerns::{Changes, Concerns};
 
@@ -32,6 +34,8 @@ pub struct Overdue {
 pub struct Looks {
     /// What is shown.
     pub certificates: Arc<Certificates>,
+    /// What is shown on demand.
+    pub door: Arc<Door>,
     /// What is wanted.
     pub terms: Arc<ArcSwap<Terms>>,
     /// What the keepers count.
@@ -67,22 +71,30 @@ fn look(looks: &Looks, clock: &mut OverdueClock, begun: Instant) {
     tell(&looks.concerns.report("overdue", clock.look(&facts, now)));
 }
 
-/// Every certificate of the plan, once.
+/// Every certificate of the plan, once, and those that are held on demand.
 fn facts(looks: &Looks, plan: &Plan, begun: Instant) -> Vec<Facts> {
     let shown = |source: &CertificateSource| {
         let held = looks.certificates.held(source)?;
         Some((held.not_before, held.not_after))
     };
-    let mut all = Vec::with_capacity(plan.certificates.len());
-    for spec in &plan.certificates {
-        let beat = looks.beats.of(&spec.id);
+    let kept = |id: &CertId| {
+        let beat = looks.beats.of(id);
         let kept = Kept {
             attempts: beat.map_or(0, |beat| beat.attempts),
             turned: beat.map_or(begun, |beat| beat.at).elapsed(),
         };
-        let subject = format!("certificate {}", spec.id);
-        all.push(Facts { subject, shown: shown(&CertificateSource::Acme(spec.id.clone())), kept: Some(kept) });
-    }
+        Facts {
+            subject: format!("certificate {id}"),
+            shown: shown(&CertificateSource::Acme(id.clone())),
+            kept: Some(kept),
+        }
+    };
+    let planned: HashSet<&CertId> = plan.certificates.iter().map(|spec| &spec.id).collect();
+    let mut all: Vec<Facts> = plan.certificates.iter().map(|spec| kept(&spec.id)).collect();
+    // A name on demand that never got its certificate is its tenant's concern, who asks `explain`.
+    let on_demand = looks.door.renewed();
+    let on_demand = on_demand.iter().filter(|id| !planned.contains(id)).map(kept);
+    all.extend(on_demand.filter(|facts| facts.shown.is_some()));
     let mut seen = HashSet::new();
     let servers = plan.http.iter().flat_map(|http| &http.servers).filter_map(|server| server.tls.as_ref());
     for source in servers.flat_map(|tls| &tls.certificates) {

@@ -99,8 +99,14 @@ fn beside(
         exports: Exports::start(deliver).map_err(|error| refused("starting the thread of exports", &error))?,
     };
     let control = Control::start(around).map_err(|error| refused("starting the control thread", &error))?;
-    let looks =
-        overdue::Looks { certificates: tls.certificates().clone(), terms: terms.clone(), beats, concerns, clock: time };
+    let looks = overdue::Looks {
+        certificates: tls.certificates().clone(),
+        door: tls.door().clone(),
+        terms: terms.clone(),
+        beats,
+        concerns,
+        clock: time,
+    };
     let overdue = Overdue::start(looks).map_err(|error| refused("starting the overdue clock", &error))?;
     Ok((control, overdue))
 }
@@ -232,7 +238,11 @@ impl Server {
         let ours = upstream_tls(&plan).into_iter().filter_map(|tls| tls.certificate.clone());
         wanted.extend(ours.map(CertificateSource::File));
         let behind = |source: &CertificateSource| matches!(source, CertificateSource::Acme(id) if id.is_variant());
-        self.tls.certificates().retain(|source| wanted.contains(source) || behind(source));
+        let on_demand: std::collections::HashSet<_> =
+            self.tls.door().ids().into_iter().map(CertificateSource::Acme).collect();
+        let stays =
+            |source: &CertificateSource| wanted.contains(source) || behind(source) || on_demand.contains(source);
+        self.tls.certificates().retain(stays);
         Ok(())
     }
 

@@ -19,6 +19,7 @@ pub mod listener;
 pub mod location;
 pub mod log;
 pub mod map;
+pub mod on_demand;
 pub mod pattern;
 pub mod process;
 pub mod proxy;
@@ -47,6 +48,8 @@ pub struct Plan {
     pub certificates: Box<[certificate::CertSpec]>,
     /// `rescue`: who takes over certificates of files that nobody renews.
     pub rescue: Option<rescue::Rescue>,
+    /// `acme_on_demand`: certificates for names that stand nowhere here.
+    pub on_demand: Option<Arc<on_demand::OnDemand>>,
     /// What is checked before a validation is spent.
     pub checks: checks::Checks,
     /// `export`s: who else gets them.

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct ServerTls {
     /// Its certificates (several: RSA and ECDSA), in order. May be empty with `reject_handshake`.
     pub certificates: Box<[CertificateSource]>,
+    /// `acme_on_demand` holds here: names that these certificates do not speak for may be obtained.
+    pub on_demand: bool,
     /// Everything else, shared by servers that say the same: there may be many thousands.
     pub settings: Arc<TlsSettings>,
 }
@@ -81,7 +83,7 @@ impl Default for TlsSettings {
 impl TlsSettings {
     /// A server with these settings that shows these certificates.
     pub fn with(self, certificates: impl Into<Box<[CertificateSource]>>) -> ServerTls {
-        ServerTls { certificates: certificates.into(), settings: Arc::new(self) }
+        ServerTls { certificates: certificates.into(), on_demand: false, settings: Arc::new(self) }
     }
 }
 

@@ -16,6 +16,7 @@
 //! certs/ID/order.json        the order under way, with its key
 //! certs/ID/EPOCH.disowned    a generation that is revoked: shown only if there is no other
 //! wishes.json                what is paused, what is still to be revoked
+//! on-demand.json             which names are held on demand
 //! certs/ID/left.json         since when the configuration does not name it
 //! archive/ID                 what left the configuration a month ago
 //! ```
@@ -140,6 +141,7 @@ impl Directory {
             Record::Left(id) => self.home(id).join("left.json"),
             Record::Ledger => self.root.join("ledger.json"),
             Record::Wishes => self.root.join("wishes.json"),
+            Record::OnDemand => self.root.join("on-demand.json"),
         }
     }
 

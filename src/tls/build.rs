@@ -4,6 +4,8 @@
 
 use super::certificates::{Certificates, ServerSlots};
 use super::client_auth::{AnyCertificate, ClientDemands};
+use super::load::names_in_use;
+use super::on_demand::{Door, Scope};
 use super::sessions::Sessions;
 use super::suites;
 use super::terms::{AddressTerms, ByName, PlanTls, ServerTerms, SettingsIndex};
@@ -15,7 +17,7 @@ use crate::clock::Clock;
 use crate::net::files::{ReadFile, content};
 use crate::plan::Plan;
 use crate::plan::listener::AddressServers;
-use crate::plan::tls::{ServerTls, TlsSettings, VerifyClient};
+use crate::plan::tls::{CertificateSource, ServerTls, TlsSettings, VerifyClient};
 use crate::zone::challenges::Challenges;
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::server::{NoServerSessionStorage, StoresServerSessions};
@@ -42,6 +44,7 @@ pub struct Tls {
     clock: Arc<dyn Clock>,
     reader: Arc<dyn ReadFile>,
     tickets: Arc<TicketKeys>,
+    door: Arc<Door>,
     trusted: TrustFiles,
     ticket_files: Mutex<HashMap<Box<[PathBuf]>, TicketFiles>>,
     sessions: Mutex<HashMap<[u8; 32], Weak<Sessions>>>,
@@ -69,12 +72,14 @@ impl Tls {
         reader: Arc<dyn ReadFile>,
     ) -> Tls {
         let tickets = TicketKeys::random(clock.clone());
+        let door = Arc::new(Door::new(clock.clone()));
         Tls {
             certificates,
             challenges,
             clock,
             reader,
             tickets,
+            door,
             trusted: TrustFiles::default(),
             ticket_files: Mutex::default(),
             sessions: Mutex::default(),
@@ -85,6 +90,11 @@ impl Tls {
     /// The certificates that are held.
     pub fn certificates(&self) -> &Arc<Certificates> {
         &self.certificates
+    }
+
+    /// The names that are held on demand.
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     pub(super) fn reader(&self) -> &dyn ReadFile {
@@ -109,10 +119,11 @@ impl Tls {
         let mut made = Made::default();
         let http = plan.http.as_ref();
         let servers = http.map(|http| &http.servers[..]).unwrap_or_default();
+        let on_demand = |tls: &ServerTls| tls.on_demand.then(|| self.scope(tls, plan));
         let servers: Arc<[ServerTerms]> = servers
             .iter()
             .map(|server| match &server.tls {
-                Some(tls) => self.server(tls, &mut made, &mut faults),
+                Some(tls) => ServerTerms { on_demand: on_demand(tls), ..self.server(tls, &mut made, &mut faults) },
                 None => ServerTerms::default(),
             })
             .collect();
@@ -138,7 +149,19 @@ impl Tls {
                 known
             }
         };
-        ServerTerms { settings, slots, demands }
+        ServerTerms { settings, slots, demands, on_demand: None }
+    }
+
+    /// What of a server with `acme_on_demand` is left to its own certificates: the names that they are used for, and those
+    /// that they are obtained for.
+    fn scope(&self, tls: &ServerTls, plan: &Plan) -> Scope {
+        let mut own = Vec::new();
+        for (source, names) in names_in_use(plan).into_iter().filter(|(source, _)| tls.certificates.contains(source)) {
+            let spec = plan.certificates.iter().find(|spec| CertificateSource::Acme(spec.id.clone()) == *source);
+            own.extend(names);
+            own.extend(spec.into_iter().flat_map(|spec| spec.identifiers.iter().cloned()));
+        }
+        Scope { door: self.door.clone(), own: own.into() }
     }
 
     fn settings(&self, tls: &TlsSettings, made: &mut Made, faults: &mut Vec<Fault>) -> Known {

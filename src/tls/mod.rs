@@ -5,6 +5,7 @@ pub mod build;
 pub mod certificates;
 mod client_auth;
 pub mod load;
+pub mod on_demand;
 pub mod sessions;
 mod suites;
 pub mod terms;

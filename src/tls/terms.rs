@@ -4,6 +4,7 @@
 
 use super::certificates::ServerSlots;
 use super::client_auth::ClientDemands;
+use super::on_demand::Scope;
 use crate::clock::Clock;
 use crate::net::connection::ClientCertificate;
 use crate::net::terms::{HelloAnswer, TlsTerms};
@@ -16,6 +17,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, ServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureScheme};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The server that a client means: by the name it sent, else the default server.
@@ -47,6 +49,8 @@ pub(super) struct ServerTerms {
     pub settings: Option<SettingsIndex>,
     pub slots: ServerSlots,
     pub demands: Option<Arc<ClientDemands>>,
+    /// Names beyond those of its certificates are held on demand.
+    pub on_demand: Option<Scope>,
 }
 
 /// The configurations of one address.
@@ -85,7 +89,7 @@ impl PlanTls {
 }
 
 impl TlsTerms for PlanTls {
-    fn answer(&self, hello: &ClientHello<'_>, servers: &Arc<AddressServers>) -> HelloAnswer {
+    fn answer(&self, hello: &ClientHello<'_>, servers: &Arc<AddressServers>, client: Option<IpAddr>) -> HelloAnswer {
         if let Some(config) = self.challenge(hello) {
             return HelloAnswer::Challenge(config);
         }
@@ -93,7 +97,13 @@ impl TlsTerms for PlanTls {
         if server.tls.as_ref().is_none_or(|tls| tls.reject_handshake) {
             return HelloAnswer::Refuse;
         }
-        let config = self.servers.get(server.index).and_then(|own| {
+        let own = self.servers.get(server.index);
+        if let Some(scope) = own.and_then(|own| own.on_demand.as_ref())
+            && !scope.lets_in(hello.server_name(), client)
+        {
+            return HelloAnswer::Refuse;
+        }
+        let config = own.and_then(|own| {
             let address = self.addresses.get(&(Arc::as_ptr(servers) as usize))?;
             debug_assert!(Arc::ptr_eq(&address.keep, servers));
             address.configs.get(&(own.settings?, server.http2 || servers.http2))
@@ -139,7 +149,10 @@ impl std::fmt::Debug for ByName {
 impl ByName {
     fn choose(&self, sni: Option<&str>, schemes: &[SignatureScheme]) -> Arc<CertifiedKey> {
         let server = meant(&self.servers, sni);
-        let held = self.terms.get(server.index).and_then(|own| own.slots.choose(sni, schemes));
+        let held = self.terms.get(server.index).and_then(|own| match (&own.on_demand, sni) {
+            (Some(scope), Some(sni)) if scope.takes(sni) => scope.door.choose(sni),
+            _ => own.slots.choose(sni, schemes),
+        });
         held.unwrap_or_else(|| self.placeholder.clone())
     }
 }

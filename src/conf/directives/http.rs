@@ -13,7 +13,9 @@ use crate::words::Place;
 
 use super::location::Builder;
 use super::server::{self, ServerDraft};
-use super::{Chain, Said, Spot, acme, acme_dns, checks, geo, listen, log, map, proxy_pass, settings, ssl, upstream};
+use super::{
+    Chain, Said, Spot, acme, acme_dns, checks, geo, listen, log, map, on_demand, proxy_pass, settings, ssl, upstream,
+};
 
 /// The `http` block as it was read.
 #[derive(Debug)]
@@ -64,6 +66,7 @@ impl Scope for HttpDraft {
             "public_address" => checks::public_address(reader, directive),
             "skip_checks" => checks::skip(reader, directive),
             "acme_resolver" => acme_dns::resolver(reader, directive),
+            "acme_on_demand" => on_demand::take(reader, directive),
             "rescue" => super::acme_limits::rescue(reader, directive),
             "acme_shared_zone" => Ok(()),
             "server_certificates" => {
@@ -95,10 +98,13 @@ pub fn finish(mut draft: HttpDraft, named: Vec<acme::Named>, reader: &mut Reader
     let drafts = std::mem::take(&mut draft.servers);
     let mut wishes = acme::Wishes::new(&draft.named);
     let mut certificates = Vec::with_capacity(drafts.len());
+    let defaults = reader.shared.ports.tls_servers().map(|(default, _)| default);
+    let on_demand = on_demand::servers(reader.shared.on_demand.as_ref(), &drafts, defaults)?;
     for server in &drafts {
         let server_chain = Chain { said: &server.said, above: Some(&chain) };
         let lines = wishes.lines(server);
-        certificates.push(ssl::certificates(server_chain, server, &lines, &mut wishes, reader)?);
+        let own = ssl::certificates(server_chain, server, &lines, &mut wishes, reader)?;
+        certificates.push(own.on_demand(on_demand.contains(&server.index)));
     }
     wishes.check_used()?;
     reader.shared.ports.settle_quic();

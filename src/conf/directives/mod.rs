@@ -21,6 +21,7 @@ pub mod location;
 pub mod log;
 pub mod map;
 pub mod names;
+pub mod on_demand;
 pub mod process;
 pub mod proxy;
 pub mod proxy_pass;
@@ -74,6 +75,8 @@ pub struct Shared {
     pub issuers: Vec<crate::plan::acme::Issuer>,
     /// `rescue`.
     pub rescue: Option<crate::plan::rescue::Rescue>,
+    /// `acme_on_demand`.
+    pub on_demand: Option<on_demand::Draft>,
     /// `public_address` and `skip_checks`.
     pub checks: crate::plan::checks::Checks,
     /// `acme_dns_provider`s and `acme_resolver`.

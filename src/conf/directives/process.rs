@@ -88,6 +88,7 @@ impl Scope for MainDraft {
             "public_address" => checks::public_address(reader, directive),
             "skip_checks" => checks::skip(reader, directive),
             "acme_resolver" => acme_dns::resolver(reader, directive),
+            "acme_on_demand" => super::on_demand::take(reader, directive),
             "rescue" => super::acme_limits::rescue(reader, directive),
             "acme_shared_zone" => Ok(()),
             "user" => self.user(reader, row, directive),

@@ -136,6 +136,7 @@ fn zone_size(reader: &mut Reader<'_>, name: &str, size: u64, directive: &Directi
 pub struct Certificates {
     sources: Vec<CertificateSource>,
     reject: bool,
+    on_demand: bool,
 }
 
 /// What [`check_listens`] needs to know of a server's certificates.
@@ -148,7 +149,12 @@ pub struct Has {
 impl Certificates {
     /// Whether there is any, and whether handshakes are rejected anyway.
     pub fn has(&self) -> Has {
-        Has { any: !self.sources.is_empty(), reject: self.reject }
+        Has { any: !self.sources.is_empty() || self.on_demand, reject: self.reject }
+    }
+
+    /// The same with `acme_on_demand`, or without.
+    pub fn on_demand(self, on_demand: bool) -> Certificates {
+        Certificates { on_demand, ..self }
     }
 }
 
@@ -188,7 +194,7 @@ pub fn certificates(
     if !sources.is_empty() || reject {
         check_clients(chain, reader)?;
     }
-    Ok(Certificates { sources, reject })
+    Ok(Certificates { sources, reject, on_demand: false })
 }
 
 /// A pair of files, made absolute and checked.
@@ -273,7 +279,7 @@ pub fn server(chain: Chain<'_>, certificates: Certificates, reader: &mut Reader<
         shared.insert(Arc::clone(&settings));
         settings
     });
-    Ok(ServerTls { certificates: certificates.sources.into(), settings })
+    Ok(ServerTls { certificates: certificates.sources.into(), on_demand: certificates.on_demand, settings })
 }
 
 /// Sessions that the cache holds: about 4000 a megabyte when shared, as many as it says when built in.

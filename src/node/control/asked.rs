@@ -35,7 +35,7 @@ impl Desk {
             Question::DryRun(names) => self.dry_run(&names, caller),
             Question::Revoke(name, reason) => self.revoke(&name, reason, caller),
             Question::Pause(name, pause) => self.pause(&name, pause, caller),
-            Question::Explain(name) => caller.answer(Ok(self.explain(&name))),
+            Question::Explain(name) => self.explained(&name, caller),
             Question::Rehearse(name, scenario) => caller.answer(self.rehearse(&name, scenario)),
             Question::Rollover(issuer) => self.rollover(issuer.as_deref(), caller),
         }
@@ -223,7 +223,8 @@ impl Desk {
         }
         for doomed in self.doomed.iter().flat_map(|list| list.doomed()).collect::<Vec<_>>() {
             let issuer = plan.issuers.iter().find(|issuer| *issuer.name == *doomed.issuer);
-            let spec = plan.certificates.iter().find(|spec| spec.id == doomed.id);
+            // Kept by now, whether the plan names it or clients asked for it.
+            let spec = self.keepers.kept(&doomed.id).map(|(spec, _)| spec.clone());
             if let (Some(issuer), Some(spec)) = (issuer, spec) {
                 let epoch = doomed.epoch;
                 self.carry_out(issuer, doomed.clone());
@@ -336,7 +337,7 @@ impl Desk {
         lines
     }
 
-    fn explain(&self, name: &str) -> Explained {
+    pub(super) fn explain(&self, name: &str) -> Explained {
         let covers = |own: &str| {
             let star = own.strip_prefix("*.");
             own == name || star.is_some_and(|zone| name.split_once('.').is_some_and(|(_, rest)| rest == zone))
@@ -354,6 +355,7 @@ impl Desk {
             servers: self.plan.as_ref().map(|plan| serves(plan, name)).unwrap_or_default(),
             kept,
             files: files.collect(),
+            on_demand: None,
         }
     }
 
@@ -435,6 +437,8 @@ fn certificates(server: &Server) -> String {
         CertificateSource::File(files) => format!("certificate from {}", files.certificate.display()),
         CertificateSource::Acme(id) => format!("certificate obtained by semper ({id})"),
     });
-    let sources: Vec<String> = sources.collect();
+    let on_demand = server.tls.as_ref().is_some_and(|tls| tls.on_demand);
+    let on_demand = on_demand.then(|| "names on demand".to_owned());
+    let sources: Vec<String> = sources.chain(on_demand).collect();
     if sources.is_empty() { "handshakes are refused".to_owned() } else { sources.join(", ") }
 }
