@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod checks;
 pub mod client;
 pub mod dns;
+pub mod etcd;
 pub mod export;
 pub mod files;
 pub mod fleet;

@@ -6,6 +6,7 @@ pub mod archive;
 pub mod atomic;
 pub mod directory;
 pub mod enduring;
+pub mod etcd;
 pub mod lineage;
 pub mod memory;
 pub mod seal;
