@@ -14,6 +14,8 @@ command_of openssl openssl
 command_of caddy caddy
 command_of certbot certbot
 command_of haproxy haproxy
+command_of etcd etcd-server
+command_of etcdctl etcd-client
 command_of pebble pebble
 command_of named bind9
 command_of nsupdate bind9-dnsutils

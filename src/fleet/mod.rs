@@ -9,13 +9,17 @@
 //! | [`state`] | what is known when two nodes have told each other everything? the join |
 //! | [`message`] | what do two nodes say to each other, byte for byte? |
 //! | [`sync`] | what shall be sent to whom, and when? the machine |
+//! | [`follow`] | how far has this node seen what is shared in etcd? |
+//! | [`tenure`] | does this node still hold what it holds in etcd? |
 
 pub mod claim;
+pub mod follow;
 pub mod message;
 pub mod node_id;
 pub mod state;
 pub mod subject;
 pub mod sync;
+pub mod tenure;
 pub mod wire;
 
 pub use claim::{Body, Claim, Digest, Mark};

@@ -45,6 +45,24 @@ pub struct Kept {
     pub lease: i64,
 }
 
+/// A part of a list.
+#[derive(Debug)]
+pub struct Page {
+    /// As of which revision.
+    pub revision: i64,
+    /// What is there.
+    pub values: Vec<Kept>,
+    /// Where the next part begins; `None`: this was the last.
+    pub(super) next: Option<Vec<u8>>,
+}
+
+impl Page {
+    /// Whether this was the last part.
+    pub fn is_last(&self) -> bool {
+        self.next.is_none()
+    }
+}
+
 /// What a writer believes to stand where it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
@@ -113,29 +131,37 @@ impl Client {
     }
 
     async fn list_once(&self, under: &str, each: &mut impl FnMut(Kept)) -> Result<i64, EtcdError> {
-        let (first, end) = self.range(under);
-        let (mut key, mut revision, mut limit) = (first, 0, PAGE);
+        let mut page = self.page(under, None).await?;
         loop {
-            let question = wire::RangeRequest { key: key.clone(), range_end: end.clone(), limit, revision };
-            let answer: Result<wire::RangeResponse, _> = self.call("/etcdserverpb.KV/Range", &question).await;
-            let answer = match answer {
-                Err(EtcdError::Broken { detail, .. }) if detail == TOO_LONG && limit > 1 => {
-                    limit /= 2;
-                    continue;
-                }
-                answer => answer?,
-            };
-            if revision == 0 {
-                revision = answer.header.map_or(0, |header| header.revision);
-            }
-            let last = answer.kvs.last().map(|kv| kv.key.clone());
-            answer.kvs.into_iter().filter_map(|kv| self.kept(kv)).for_each(&mut *each);
-            match last {
-                // The next key after this one.
-                Some(last) if answer.more => key = [&last[..], &[0]].concat(),
-                _ => return Ok(revision),
+            page.values.drain(..).for_each(&mut *each);
+            match &page.next {
+                None => return Ok(page.revision),
+                Some(_) => page = self.page(under, Some(&page)).await?,
             }
         }
+    }
+
+    /// The first page of a list, or the one that follows on `before`; all of one revision.
+    ///
+    /// # Errors
+    /// [`EtcdError::Compacted`] if the list took so long that its revision is gone.
+    pub async fn page(&self, under: &str, before: Option<&Page>) -> Result<Page, EtcdError> {
+        let (first, range_end) = self.range(under);
+        let revision = before.map_or(0, |page| page.revision);
+        let key = before.and_then(|page| page.next.clone()).unwrap_or(first);
+        let mut limit = PAGE;
+        let answer = loop {
+            let question = wire::RangeRequest { key: key.clone(), range_end: range_end.clone(), limit, revision };
+            match self.call::<wire::RangeResponse>("/etcdserverpb.KV/Range", &question).await {
+                Err(error) if is_too_long(&error) && limit > 1 => limit /= 4,
+                answer => break answer?,
+            }
+        };
+        // The next key after the last one.
+        let after = |kv: &wire::KeyValue| [&kv.key[..], &[0]].concat();
+        let next = answer.more.then(|| answer.kvs.last().map(after)).flatten();
+        let revision = if revision > 0 { revision } else { answer.header.map_or(0, |header| header.revision) };
+        Ok(Page { revision, values: answer.kvs.into_iter().filter_map(|kv| self.kept(kv)).collect(), next })
     }
 
     /// Writes `value` if what stands there is what the caller believes, and if the duty is still held. Returns the
@@ -299,7 +325,11 @@ impl Client {
         relogged: &mut bool,
         deadline: Instant,
     ) -> Result<(), EtcdError> {
-        let renews = error == EtcdError::TokenOutdated && !std::mem::replace(relogged, true);
+        // Or users were demanded only after we came in without one.
+        let unnamed = self.store.user.is_some() && open.token.is_none();
+        let refused = matches!(error, EtcdError::Credentials { .. } | EtcdError::Permission { .. });
+        let login = error == EtcdError::TokenOutdated || (unnamed && refused);
+        let renews = login && !std::mem::replace(relogged, true);
         let moves = error.elsewhere() && !is_too_long(&error);
         let mut link = self.link.lock().await;
         if (renews || moves) && link.open.as_ref().is_some_and(|now| now.number == open.number) {
@@ -352,9 +382,8 @@ impl Client {
         let password = self.material.secret(password).map_err(|error| EtcdError::Credentials {
             detail: format!("the password of {name} cannot be read: {error}"),
         })?;
-        let password = std::str::from_utf8(&password).map_err(|_| EtcdError::Credentials {
-            detail: format!("the password of {name} is no text"),
-        })?;
+        let password = std::str::from_utf8(&password)
+            .map_err(|_| EtcdError::Credentials { detail: format!("the password of {name} is no text") })?;
         let mut question = wire::AuthenticateRequest { name: name.clone(), password: password.to_owned() };
         let answer: Result<wire::AuthenticateResponse, _> =
             channel.call("/etcdserverpb.Auth/Authenticate", None, &question).await;

@@ -25,8 +25,7 @@ pub fn client(store: &EtcdStore, material: &dyn Material) -> Result<Arc<ClientCo
         None => match rustls_platform_verifier::Verifier::new(provider) {
             Ok(system) => builder.dangerous().with_custom_certificate_verifier(Arc::new(system)),
             // A container without a root store: Mozilla's list as it was when this was built.
-            Err(_) => builder
-                .with_root_certificates(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
+            Err(_) => builder.with_root_certificates(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
         },
     };
     let mut config = match &store.certificate {
