@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 
 use etcd_bed::{Etcd, client, file};
 use nix::sys::signal::Signal;
+use semper::fleet::{Body, Claim, NodeId, State, Subject};
 use semper::store::etcd::envelope::{Sealer, Unopened};
-use semper::store::etcd::{Change, Client, EtcdError, Expected, Kept, Seen, Taken, Watcher};
+use semper::store::etcd::{
+    Carrier, Change, Client, Duties, EtcdError, Expected, Kept, Seen, Taken, Told, Verdict, Watcher, follow,
+};
 use semper::words::SecretRef;
+use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -275,4 +279,212 @@ async fn something_else_on_the_port_is_named_and_costs_no_longer_than_a_member_t
     let begun = Instant::now();
     assert!(client(store).get("a").await.is_err());
     assert!(begun.elapsed() < Duration::from_secs(13));
+}
+
+struct Even;
+
+impl semper::clock::Dice for Even {
+    fn draw(&self) -> f64 {
+        0.5
+    }
+}
+
+fn node(n: u8) -> NodeId {
+    NodeId::of_key(&[n])
+}
+
+fn claim(slot: u8, epoch: u64, body: &[u8]) -> Arc<Claim> {
+    Arc::new(Claim::new(Subject::Ticket(slot), epoch, node(1), Body::copy(body)))
+}
+
+fn carrier(client: Arc<Client>) -> Arc<Carrier> {
+    Arc::new(Carrier::new(client, Sealer::new(&[7; 32], None)))
+}
+
+/// A follower, and what it tells.
+struct Ear {
+    told: mpsc::Receiver<Told>,
+    state: State,
+    live: bool,
+}
+
+impl Ear {
+    fn new(carrier: &Arc<Carrier>) -> Ear {
+        let (tell, told) = mpsc::channel(16);
+        tokio::spawn(follow(carrier.clone(), Arc::new(Even), tell));
+        Ear { told, state: State::default(), live: false }
+    }
+
+    async fn next(&mut self) -> Told {
+        let told = tokio::time::timeout(Duration::from_secs(60), self.told.recv()).await;
+        let told = told.expect("nothing told in time").expect("the follower has ended");
+        if let Told::Live(live) = &told {
+            self.live = *live;
+        }
+        if let Told::Claims(found) = &told {
+            for claim in &found.claims {
+                let _ = self.state.admit(claim.clone());
+            }
+        }
+        told
+    }
+
+    async fn until(&mut self, what: impl Fn(&Told) -> bool) -> Told {
+        loop {
+            let told = self.next().await;
+            if what(&told) {
+                return told;
+            }
+        }
+    }
+
+    /// Until changes are seen as they happen, or no longer.
+    async fn lives(&mut self, live: bool) {
+        while self.live != live {
+            self.next().await;
+        }
+    }
+
+    /// Until this claim is known.
+    async fn learns(&mut self, claim: &Arc<Claim>) {
+        while !self.state.knows(&claim.mark()) {
+            self.next().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_one_node_claims_all_learn_whoever_was_first_and_nobody_loses_anything() {
+    let etcd = Etcd::one();
+    let (one, two) = (carrier(etcd.client()), carrier(etcd.client()));
+    let (old, new, twin) = (claim(1, 1, b"old"), claim(1, 2, b"new key"), claim(1, 2, b"twin key"));
+    let key = new.mark().key;
+    one.publish(key, &[new.clone()], None).await.unwrap();
+    // A node that knows less learns, and overwrites nothing.
+    assert_eq!(two.publish(key, &[old.clone()], None).await.unwrap(), [new.clone()]);
+    two.publish(key, &[twin.clone()], None).await.unwrap();
+    let mut ear = Ear::new(&carrier(etcd.client()));
+    ear.until(|told| matches!(told, Told::Whole)).await;
+    assert!(ear.state.knows(&new.mark()) && ear.state.knows(&twin.mark()) && !ear.state.knows(&old.mark()));
+    ear.lives(true).await;
+    // Twelve nodes at once.
+    let all: Vec<Arc<Claim>> = (0..12).map(|n| claim(2, 1 + u64::from(n), &[n])).collect();
+    let mut tasks = tokio::task::JoinSet::new();
+    for claim in &all {
+        let (carrier, claim) = (carrier(etcd.client()), claim.clone());
+        tasks.spawn(async move {
+            let key = claim.mark().key;
+            while carrier.publish(key, &[claim.clone()], None).await.is_err() {}
+        });
+    }
+    tasks.join_all().await;
+    ear.learns(&all[11]).await;
+    let dump = etcd.ctl(0, &["get", "--prefix", "/semper/", "--print-value-only"]);
+    assert!(!dump.contains("key"), "{dump}");
+    let writes = etcd.revision(0);
+    one.publish(key, &[new.clone(), twin.clone()], None).await.unwrap();
+    one.publish(key, &[new, twin], None).await.unwrap();
+    assert_eq!(etcd.revision(0), writes, "what stands there is not written again");
+}
+
+#[tokio::test]
+async fn the_follower_goes_on_after_a_restart_a_compaction_and_a_store_that_was_emptied() {
+    let mut etcd = Etcd::one();
+    let carrier = carrier(etcd.client());
+    let (first, second, third) = (claim(1, 1, b"1"), claim(1, 2, b"2"), claim(2, 1, b"3"));
+    carrier.publish(first.mark().key, &[first.clone()], None).await.unwrap();
+    let mut ear = Ear::new(&carrier);
+    ear.learns(&first).await;
+    ear.lives(true).await;
+    etcd.kill(0);
+    ear.lives(false).await;
+    etcd.run(0);
+    etcd.wait_healthy(0);
+    // While nobody listens: written, and compacted away.
+    let other = self::carrier(etcd.client());
+    other.publish(second.mark().key, &[second.clone()], None).await.unwrap();
+    etcd.compact(0);
+    ear.learns(&second).await;
+    ear.lives(true).await;
+    other.publish(third.mark().key, &[third.clone()], None).await.unwrap();
+    ear.learns(&third).await;
+    // The operator removes everything, and puts rubbish in one place.
+    etcd.ctl(0, &["del", "--prefix", "/semper/"]);
+    let Told::ClaimGone(key) = ear.until(|told| matches!(told, Told::ClaimGone(_))).await else { unreachable!() };
+    assert!(!carrier.has(&key, &[second.clone()]) && !carrier.has(&key, &[third.clone()]));
+    let digits: String = third.mark().key.0.iter().map(|b| format!("{b:02x}")).collect();
+    etcd.ctl(0, &["put", &format!("/semper/claims/{digits}"), "rubbish"]);
+    ear.until(|told| matches!(told, Told::Claims(found) if found.unopened)).await;
+    // Whoever holds it brings it again, over the rubbish too.
+    ear.state = State::default();
+    for claim in [&second, &third] {
+        carrier.publish(claim.mark().key, &[claim.clone()], None).await.unwrap();
+        ear.learns(claim).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_stopped_past_its_lease_installs_nothing_and_tokens_go_with_their_node() {
+    let etcd = Etcd::one();
+    let (short, long) = (Duration::from_secs(3), Duration::from_secs(60));
+    let one = Duties::lasting(etcd.client(), b"one".to_vec(), short);
+    let two = Duties::lasting(etcd.client(), b"two".to_vec(), long);
+    assert_eq!(one.take("a").await, Verdict::Unknown, "no lease yet: the fleet's own order decides");
+    let alive = tokio::spawn(one.clone().keep(Arc::new(Even)));
+    tokio::spawn(two.clone().keep(Arc::new(Even)));
+    let lease = one.ready(PATIENCE).await.unwrap();
+    two.ready(PATIENCE).await.unwrap();
+    let Verdict::Ours(fence) = one.take("a").await else { panic!("not taken") };
+    assert_eq!(two.take("a").await, Verdict::Theirs(b"one".to_vec()));
+    let carrier = carrier(etcd.client());
+    let token = Arc::new(Claim::new(Subject::Token("t".into()), 1, node(1), Body::copy(b"t.thumbprint")));
+    carrier.show_token(&token, lease).await.unwrap();
+    let mut ear = Ear::new(&carrier);
+    ear.until(|told| matches!(told, Told::Token(found) if found.claims == [token.clone()])).await;
+    // Longer than the lease would live by itself: it is renewed.
+    tokio::time::sleep(short + Duration::from_secs(1)).await;
+    assert!(one.fence("a").is_some() && one.lease() == Some(lease));
+    // Stopped between order and finalize.
+    alive.abort();
+    ear.until(|told| matches!(told, Told::TokenGone(_))).await;
+    let begun = Instant::now();
+    let after = loop {
+        match two.take("a").await {
+            Verdict::Ours(fence) => break fence,
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+        assert!(begun.elapsed() < PATIENCE);
+    };
+    let (theirs, ours) = (claim(1, 2, b"installed"), claim(1, 2, b"late"));
+    let key = ours.mark().key;
+    carrier.publish(key, &[theirs.clone()], Some(&after)).await.unwrap();
+    // It wakes: it no longer believes that it holds anything, and if it writes all the same it is refused.
+    assert_eq!((one.fence("a"), one.lease()), (None, None));
+    let late = carrier.publish(key, &[ours], Some(&fence)).await;
+    assert!(matches!(late, Err(EtcdError::DutyLost { .. })), "{late:?}");
+    two.give_back("a").await;
+    let gone = carrier.publish(key, &[claim(1, 3, b"x")], Some(&after)).await;
+    assert!(matches!(gone, Err(EtcdError::DutyLost { .. })), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_full_etcd_says_so_and_goes_on_answering() {
+    let etcd = Etcd::small();
+    let client = etcd.client();
+    let mut refused = None;
+    for n in 0..64 {
+        if let Err(error) = client.write(&format!("x/{n}"), vec![7; 1 << 20], Expected::Absent, None).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(EtcdError::Full { .. })), "{refused:?}");
+    assert!(refused.unwrap().needs_the_operator());
+    assert!(client.get("x/0").await.unwrap().is_some());
+    // Mended by the operator.
+    etcd.ctl(0, &["del", "--prefix", "/semper/"]);
+    etcd.compact(0);
+    etcd.ctl(0, &["defrag"]);
+    etcd.ctl(0, &["alarm", "disarm"]);
+    client.write("y", b"1".to_vec(), Expected::Absent, None).await.unwrap();
 }

@@ -111,6 +111,60 @@ fn a_session_never_moves_to_a_server_that_asks_for_certificates() {
 }
 
 #[test]
+fn a_session_begun_on_one_node_resumes_on_another_unless_that_one_asks_for_certificates() {
+    let ca = TestCa::new();
+    let a = ca.issue(&["a.example"], Kind::P256);
+    let plain = || server(0, &["a.example"], &[&a]);
+    let (one, two) = (Bed::new(vec![plain()], &[&a]), Bed::new(vec![plain()], &[&a]));
+    let demanding = Bed::new(vec![strict(plain(), &ca)], &[&a]);
+    let also_demanding = Bed::new(vec![strict(plain(), &ca)], &[&a]);
+    let says = |bed: &Bed, config: &std::sync::Arc<rustls::ClientConfig>| {
+        connect(bed, config.clone(), "a.example").unwrap().hello().unwrap()
+    };
+    for version in [ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2] {
+        let config = ca.client_of(version);
+        says(&one, &config);
+        assert!(says(&two, &config).contains("resumed=false"), "{version:?}: nothing is shared yet");
+        let (current, next) = ([5; 32], [6; 32]);
+        for bed in [&one, &demanding, &also_demanding] {
+            bed.tls().ticket_secrets().share([&current, &next]);
+        }
+        // Its clock runs ahead: it seals with the next already.
+        two.tls().ticket_secrets().share([&next, &current]);
+        let config = ca.client_of(version);
+        assert!(says(&one, &config).contains("resumed=false"));
+        assert!(says(&two, &config).contains("resumed=true"), "{version:?}");
+        assert!(says(&one, &config).contains("resumed=true"), "{version:?}: and back");
+        let crossed = says(&demanding, &config);
+        assert!(crossed.contains("resumed=false") && crossed.contains("client=none"), "{crossed}");
+        // What was begun with a certificate resumes where the same is demanded, is judged again, and nowhere else.
+        let known = ca.client_with(version, &ca.issue(&["client"], Kind::P256));
+        assert!(says(&demanding, &known).contains("client=ok"));
+        let moved = says(&also_demanding, &known);
+        assert!(moved.contains("resumed=true") && moved.contains("client=ok"), "{moved}");
+        assert!(says(&two, &known).contains("resumed=false"));
+        for bed in [&one, &two, &demanding, &also_demanding] {
+            bed.tls().ticket_secrets().share([]);
+        }
+    }
+    // And by OpenSSL.
+    for bed in [&one, &two] {
+        bed.tls().ticket_secrets().share([&[7; 32]]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let session = folder.path().join("session").to_str().unwrap().to_owned();
+    let client = |bed: &Bed, option: &str, version: &str| {
+        let to = bed.address.to_string();
+        program("openssl", &["s_client", "-connect", &to, "-servername", "a.example", version, option, &session])
+    };
+    for version in ["-tls1_2"] {
+        assert!(client(&one, "-sess_out", version).contains("New, "));
+        let resumed = client(&two, "-sess_in", version);
+        assert!(resumed.contains("Reused, "), "{resumed}");
+    }
+}
+
+#[test]
 fn a_client_certificate_is_judged_and_never_fails_the_handshake() {
     let (ca, stranger) = (TestCa::new(), TestCa::new());
     let a = ca.issue(&["a.example"], Kind::P256);

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::etcd::EtcdStore;
 use crate::words::{Place, SecretRef};
 
 /// The port of the link where none is named.
 pub const PORT: u16 = 7443;
 
-/// `fleet { key …; old_key …; listen …; peer …; hold …; }`.
+/// `fleet { key …; old_key …; listen …; peer …; hold …; store …; }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fleet {
     /// `key`: the secret that all nodes have in common.
@@ -21,6 +22,8 @@ pub struct Fleet {
     pub peers: Vec<PeerAddress>,
     /// `hold`: which certificates this node keeps.
     pub hold: Hold,
+    /// `store etcd`: what the nodes share goes through etcd too.
+    pub store: Option<EtcdStore>,
     /// Where the block stands.
     pub place: Place,
 }

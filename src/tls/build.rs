@@ -97,6 +97,11 @@ impl Tls {
         &self.door
     }
 
+    /// The keys of tickets of servers without key files, for who shares their secrets with other nodes.
+    pub fn ticket_secrets(&self) -> &Arc<TicketKeys> {
+        &self.tickets
+    }
+
     pub(super) fn reader(&self) -> &dyn ReadFile {
         &*self.reader
     }

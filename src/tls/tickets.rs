@@ -1,5 +1,5 @@
-//! How are sessions handed to clients and taken back? Tickets sealed with AES-256-GCM; random keys that rotate, or keys
-//! from `ssl_session_ticket_key` files. A ticket is bound to what its server demands of client certificates, so that a
+//! How are sessions handed to clients and taken back? Tickets sealed with AES-256-GCM; random keys that rotate, keys that the
+//! nodes of a fleet share, or keys from `ssl_session_ticket_key` files. A ticket is bound to what its server demands of client certificates, so that a
 //! session can never be carried from a server that asked for nothing to one that asks.
 
 use crate::clock::{Clock, UnixTime};
@@ -37,11 +37,28 @@ impl Key {
         aws_lc_rs::rand::fill(&mut *secret).ok()?;
         Key::new(name, &secret, made)
     }
+
+    /// The key that every node makes of a secret that it shares with others; its name says nothing about the secret.
+    fn shared(secret: &[u8; 32]) -> Option<Arc<Key>> {
+        let derive = |label: &[u8]| {
+            let mut context = aws_lc_rs::digest::Context::new(&SHA256);
+            context.update(label);
+            context.update(secret);
+            context.finish()
+        };
+        let mut name = [0; NAME];
+        name.copy_from_slice(&derive(b"semper ticket name 1\0").as_ref()[..NAME]);
+        let mut key = zeroize::Zeroizing::new([0; 32]);
+        key.copy_from_slice(derive(b"semper ticket key 1\0").as_ref());
+        Key::new(name, &key, UnixTime::default())
+    }
 }
 
 /// The keys of tickets; the first seals, all open. Shared by workers and plans.
 pub struct TicketKeys {
     keys: ArcSwap<Vec<Arc<Key>>>,
+    /// Keys that others have too; while there are any, the first of them seals.
+    shared: ArcSwap<Vec<Arc<Key>>>,
     rotates: bool,
     turning: Mutex<()>,
     clock: Arc<dyn Clock>,
@@ -61,7 +78,15 @@ pub struct BadTicketKey;
 impl TicketKeys {
     /// Random keys that rotate by themselves; the first is made at first use.
     pub fn random(clock: Arc<dyn Clock>) -> Arc<TicketKeys> {
-        Arc::new(TicketKeys { keys: ArcSwap::default(), rotates: true, turning: Mutex::default(), clock })
+        let (keys, shared) = Default::default();
+        Arc::new(TicketKeys { keys, shared, rotates: true, turning: Mutex::default(), clock })
+    }
+
+    /// Takes these secrets in place of those that were shared before: the first seals, all open, everywhere where the same
+    /// are shared. Whose turn it is decides the caller. Without any, the own random keys seal again; what they sealed goes
+    /// on opening here all the while. Keys from files are not touched by this.
+    pub fn share<'a>(&self, secrets: impl IntoIterator<Item = &'a [u8; 32]>) {
+        self.shared.store(Arc::new(secrets.into_iter().filter_map(Key::shared).collect()));
     }
 
     /// Keys from the contents of `ssl_session_ticket_key` files, in order. Other servers with the same files accept the
@@ -84,11 +109,15 @@ impl TicketKeys {
             secret.copy_from_slice(digest(&SHA256, file).as_ref());
             keys.push(Key::new(name, &secret, UnixTime::default()).ok_or(BadTicketKey)?);
         }
-        Ok(Arc::new(TicketKeys { keys: ArcSwap::from_pointee(keys), rotates: false, turning: Mutex::default(), clock }))
+        let (keys, shared) = (ArcSwap::from_pointee(keys), ArcSwap::default());
+        Ok(Arc::new(TicketKeys { keys, shared, rotates: false, turning: Mutex::default(), clock }))
     }
 
     /// The key that seals at `now`.
     fn sealing(&self, now: UnixTime) -> Option<Arc<Key>> {
+        if let Some(key) = self.shared.load().first() {
+            return Some(key.clone());
+        }
         let fresh = |key: &Arc<Key>| !self.rotates || (key.made <= now && now.since(key.made) < KEY_LIFE);
         if let Some(key) = self.keys.load().first().filter(|key| fresh(key)) {
             return Some(key.clone());
@@ -128,11 +157,10 @@ impl TicketKeys {
         let (name, rest) = ticket.split_at_checked(NAME)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
         let now = self.clock.now();
-        let keys = self.keys.load();
-        let key = keys.iter().find(|key| key.name == name)?;
-        if self.rotates && now.since(key.made) >= KEY_LIFE * 2 {
-            return None;
-        }
+        let (shared, own) = (self.shared.load(), self.keys.load());
+        let aged = |key: &&Arc<Key>| self.rotates && now.since(key.made) >= KEY_LIFE * 2;
+        let named = |key: &&Arc<Key>| key.name == name;
+        let key = shared.iter().find(named).or_else(|| own.iter().find(named).filter(|key| !aged(key)))?;
         let mut text = sealed.to_vec();
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let plain = key.cipher.open_in_place(nonce, Aad::from(identity), &mut text).ok()?;
@@ -207,6 +235,29 @@ mod tests {
         assert!(ticketer.decrypt(&first).is_none() && ticketer.decrypt(&second).is_some());
         clock.set(UnixTime::default() + HOUR * 60);
         assert!(ticketer.decrypt(&second).is_none());
+    }
+
+    #[test]
+    fn nodes_with_the_same_secrets_open_each_others_tickets_until_a_secret_is_gone() {
+        let clock = Arc::new(VirtualClock::default());
+        let (here, there) = (TicketKeys::random(clock.clone()), TicketKeys::random(clock.clone()));
+        let own = ticketer(&here, 1).encrypt(b"own").unwrap();
+        assert!(ticketer(&there, 1).decrypt(&own).is_none());
+        let (old, current, next) = ([1; 32], [2; 32], [3; 32]);
+        here.share([&current, &old, &next]);
+        there.share([&next, &current]);
+        let (one, other) = (ticketer(&here, 1).encrypt(b"1").unwrap(), ticketer(&there, 1).encrypt(b"2").unwrap());
+        assert_eq!(ticketer(&there, 1).decrypt(&one).as_deref(), Some(&b"1"[..]));
+        assert_eq!(ticketer(&here, 1).decrypt(&other).as_deref(), Some(&b"2"[..]));
+        assert_eq!(ticketer(&there, 2).decrypt(&one), None, "other demands on clients");
+        assert!(ticketer(&here, 1).decrypt(&own).is_some(), "sessions from before go on");
+        there.share([&next]);
+        assert!(ticketer(&there, 1).decrypt(&one).is_none(), "forgotten");
+        there.share([]);
+        assert!(ticketer(&there, 1).decrypt(&other).is_none());
+        let alone = ticketer(&there, 1).encrypt(b"3").unwrap();
+        assert!(ticketer(&there, 1).decrypt(&alone).is_some() && ticketer(&here, 1).decrypt(&alone).is_none());
+        assert!(![&one, &other].iter().any(|ticket| ticket.windows(4).any(|w| w == [2; 4] || w == [3; 4])));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Etcd {
     pub folder: TempDir,
     pub members: Vec<Member>,
     tls: Option<Ca>,
+    quota: Option<u64>,
 }
 
 /// One member.
@@ -51,6 +52,16 @@ impl Etcd {
         Etcd::start(1, true)
     }
 
+    /// One member that is full with 16 MiB.
+    pub fn small() -> Etcd {
+        let mut etcd = Etcd::one();
+        etcd.kill(0);
+        etcd.quota = Some(16 << 20);
+        etcd.run(0);
+        etcd.wait_healthy(0);
+        etcd
+    }
+
     fn start(count: usize, tls: bool) -> Etcd {
         let folder = TempDir::new().unwrap();
         let tls = tls.then(|| {
@@ -61,7 +72,7 @@ impl Etcd {
             ca
         });
         let member = |n| Member { name: format!("m{n}"), client: free_port(), peer: free_port(), process: None };
-        let mut etcd = Etcd { folder, members: (0..count).map(member).collect(), tls };
+        let mut etcd = Etcd { folder, members: (0..count).map(member).collect(), tls, quota: None };
         for n in 0..count {
             etcd.run(n);
         }
@@ -86,6 +97,9 @@ impl Etcd {
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &own(member.peer), "--initial-advertise-peer-urls", &own(member.peer)]);
         command.args(["--initial-cluster", &initial.join(","), "--log-level", "error"]);
+        if let Some(quota) = self.quota {
+            command.args(["--quota-backend-bytes", &quota.to_string()]);
+        }
         if self.tls.is_some() {
             let file = |name: &str| self.folder.path().join(name);
             command.arg("--cert-file").arg(file("etcd.pem")).arg("--key-file").arg(file("etcd.key"));

@@ -7,6 +7,7 @@ use crate::conf::read::{Reader, Scope};
 use crate::conf::settings::directive_is;
 use crate::conf::table::{Home, Row};
 use crate::conf::tree::Directive;
+use crate::plan::etcd::EtcdStore;
 use crate::plan::fleet::{Fleet, Hold, PORT, PeerAddress};
 use crate::plan::listener::{ListenAddress, Listener};
 use crate::words::{Place, SecretRef};
@@ -19,6 +20,7 @@ struct Draft {
     listen: Vec<SocketAddr>,
     peers: Vec<PeerAddress>,
     hold: Option<Hold>,
+    store: Option<EtcdStore>,
 }
 
 /// Takes `fleet { … }`.
@@ -34,10 +36,10 @@ pub fn fleet(reader: &mut Reader<'_>, directive: &Directive) -> Result<Fleet, Co
     if draft.old_key.as_ref() == Some(&key) {
         return Err(Complaint::emerg("\"old_key\" of \"fleet\" is the same as \"key\"", &directive.place));
     }
-    if draft.listen.is_empty() && draft.peers.is_empty() {
+    if draft.listen.is_empty() && draft.peers.is_empty() && draft.store.is_none() {
         return Err(missing("listen"));
     }
-    if draft.peers.is_empty() {
+    if draft.peers.is_empty() && draft.store.is_none() {
         reader.warn("this node has no \"peer\" in \"fleet\": it waits for others to call", &directive.place);
     }
     Ok(Fleet {
@@ -46,6 +48,7 @@ pub fn fleet(reader: &mut Reader<'_>, directive: &Directive) -> Result<Fleet, Co
         listen: draft.listen,
         peers: draft.peers,
         hold: draft.hold.unwrap_or_default(),
+        store: draft.store,
         place: directive.place.clone(),
     })
 }
@@ -61,6 +64,7 @@ impl Scope for Draft {
             "key" => self.key.is_some(),
             "old_key" => self.old_key.is_some(),
             "hold" => self.hold.is_some(),
+            "store" => self.store.is_some(),
             _ => false,
         };
         if twice {
@@ -92,6 +96,7 @@ impl Scope for Draft {
                     _ => return Err(invalid(text)),
                 });
             }
+            "store" => self.store = Some(super::etcd::store(reader, directive)?),
             other => unreachable!("\"{other}\" has no row in \"fleet\""),
         }
         Ok(())

@@ -9,6 +9,7 @@ pub mod checks;
 pub mod cipher;
 pub mod client;
 pub mod error_page;
+pub mod etcd;
 pub mod export;
 pub mod files;
 pub mod fleet;

@@ -184,6 +184,18 @@ impl Client {
         self.change(key, Request::Put(put), expected, fence).await
     }
 
+    /// Writes a value that goes when `lease` ends, on the same terms.
+    pub async fn write_under(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        expected: Expected,
+        lease: i64,
+    ) -> Result<i64, EtcdError> {
+        let put = wire::PutRequest { key: self.full(key), value, lease };
+        self.change(key, Request::Put(put), expected, None).await
+    }
+
     /// Takes `key` away, on the same terms.
     pub async fn remove(&self, key: &str, expected: Expected, fence: Option<&Fence>) -> Result<i64, EtcdError> {
         let delete = wire::DeleteRequest { key: self.full(key) };

@@ -7,17 +7,23 @@
 //! `protoc` wherever this is built; etcd's JSON gateway may be switched off, knows no users by client certificate
 //! and has no way to ask a watch for a sign of life.
 
+pub mod carrier;
 pub mod channel;
 pub mod client;
+pub mod duty;
 pub mod envelope;
 pub mod fault;
+pub mod follower;
 mod trust;
 pub mod watcher;
 #[allow(missing_docs)] // etcd's names; its documentation explains them.
 mod wire;
 
+pub use carrier::{Carrier, Found};
 pub use client::{Client, Expected, Fence, Kept, Taken};
+pub use duty::{Duties, Verdict};
 pub use fault::EtcdError;
+pub use follower::{Told, follow};
 pub use watcher::{Change, Seen, Watcher};
 
 use std::io;
