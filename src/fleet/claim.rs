@@ -186,14 +186,16 @@ impl Claim {
         writer.bytes(self.body.as_bytes());
     }
 
-    /// Reads one; the digest is computed, never believed.
+    /// Reads one; the digest is computed, never believed. What a node says of itself is its own word or none, facts have no
+    /// end, and epochs begin with 1.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Claim, BadBytes> {
         let subject = Subject::read(reader)?;
         let epoch = reader.u64()?;
         let tombstone = reader.flag()?;
         let origin = NodeId::from_bytes(reader.array()?);
         let body = Body::copy(reader.bytes(LONGEST_BODY)?);
-        if epoch == 0 || (tombstone && subject.kind().is_fact()) {
+        let foreign = subject.owner().is_some_and(|owner| owner != origin);
+        if epoch == 0 || foreign || (tombstone && subject.kind().is_fact()) {
             return Err(BadBytes::Malformed);
         }
         Ok(Claim::build(subject, epoch, tombstone, origin, body))

@@ -92,8 +92,6 @@ pub enum Message {
         to: SubjectKey,
         /// Sorted by key.
         marks: Vec<Mark>,
-        /// Whether the answer shall be `Marks` of the same range where they differ from these.
-        answer: bool,
     },
     /// Send me the claims on these subjects.
     Want(Vec<SubjectKey>),
@@ -152,10 +150,9 @@ impl Message {
                 w.u64(civil.0.cast_unsigned());
             }
             Message::Buckets(buckets) => buckets.iter().for_each(|bucket| w.u64(*bucket)),
-            Message::Marks { from, to, marks, answer } => {
+            Message::Marks { from, to, marks } => {
                 w.raw(&from.0);
                 w.raw(&to.0);
-                w.u8(u8::from(*answer));
                 list(&mut w, marks, |w, mark| mark.write(w));
             }
             Message::Want(keys) | Message::NotHeld(keys) => list(&mut w, keys, |w, key| w.raw(&key.0)),
@@ -202,13 +199,13 @@ impl Message {
             2 => Message::Ping { root: Digest(r.array()?), civil: UnixTime(r.u64()?.cast_signed()) },
             3 => Message::Buckets((0..BUCKETS).map(|_| r.u64()).collect::<Result<_, _>>()?),
             4 => {
-                let (from, to, answer) = (key(&mut r)?, key(&mut r)?, r.flag()?);
+                let (from, to) = (key(&mut r)?, key(&mut r)?);
                 let marks = r.list(MOST_MARKS, Mark::read)?;
                 let sorted = marks.windows(2).all(|pair| pair[0] < pair[1]);
                 if !sorted || marks.iter().any(|mark| mark.key < from || to < mark.key) {
                     return Err(BadBytes::Malformed);
                 }
-                Message::Marks { from, to, marks, answer }
+                Message::Marks { from, to, marks }
             }
             5 => Message::Want(r.list(MOST_MARKS, key)?),
             6 => Message::Claims(r.list(MOST_CLAIMS, Claim::read)?),
@@ -329,7 +326,7 @@ mod tests {
             Message::Hello(Hello { features: 1, incarnation: 2, release: "semper 1".into(), holds_all: true }),
             Message::Ping { root: Digest([1; 32]), civil: UnixTime(-5) },
             Message::Buckets(vec![7; BUCKETS]),
-            Message::Marks { from, to, marks: vec![mark], answer: true },
+            Message::Marks { from, to, marks: vec![mark] },
             Message::Want(vec![key]),
             Message::Claims(vec![claim]),
             Message::Offer(vec![mark]),
@@ -370,8 +367,7 @@ mod tests {
     fn hostile_frames_are_refused() {
         let mut greedy = vec![PROTOCOL, 6];
         greedy.extend_from_slice(&u32::MAX.to_be_bytes());
-        let mut unsorted =
-            Message::Marks { from: SubjectKey::FIRST, to: SubjectKey::FIRST, marks: vec![], answer: true };
+        let mut unsorted = Message::Marks { from: SubjectKey::FIRST, to: SubjectKey::FIRST, marks: vec![] };
         if let (Message::Marks { marks, .. }, Message::Offer(outside)) = (&mut unsorted, &all()[6]) {
             marks.clone_from(outside);
         }

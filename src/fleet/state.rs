@@ -5,7 +5,7 @@
 //! What may enter at all ([`State::admit`]) is a second question, answered before the join.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::claim::{Claim, Digest, Mark};
 use super::node_id::NodeId;
@@ -61,11 +61,13 @@ type Entry = Vec<Known>;
 pub struct State {
     entries: BTreeMap<SubjectKey, Entry>,
     buckets: Vec<u64>,
+    /// The digest of the buckets, once somebody asked for it.
+    root: OnceLock<Digest>,
 }
 
 impl Default for State {
     fn default() -> State {
-        State { entries: BTreeMap::new(), buckets: vec![0; BUCKETS] }
+        State { entries: BTreeMap::new(), buckets: vec![0; BUCKETS], root: OnceLock::new() }
     }
 }
 
@@ -95,7 +97,11 @@ impl State {
         Ok(self.join(mark, None))
     }
 
-    fn may_enter(&self, mark: &Mark) -> Result<(), Refused> {
+    /// Whether a claim with this mark may enter, whether or not it would change anything.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn may_enter(&self, mark: &Mark) -> Result<(), Refused> {
         if mark.kind.is_passing() {
             return Err(Refused::Passing);
         }
@@ -146,6 +152,7 @@ impl State {
         let bucket = &mut self.buckets[usize::from(mark.key.bucket())];
         let after = weigh(entry);
         *bucket = bucket.wrapping_sub(before).wrapping_add(after);
+        self.root.take();
         if entry.iter().any(|known| known.mark == mark) { Verdict::New } else { Verdict::Old }
     }
 
@@ -239,9 +246,11 @@ impl State {
 
     /// The digest of everything: equal for two nodes that know the same.
     pub fn root(&self) -> Digest {
-        let mut bytes = Vec::with_capacity(BUCKETS * 8);
-        self.buckets.iter().for_each(|bucket| bytes.extend_from_slice(&bucket.to_be_bytes()));
-        Digest(Fingerprint::of(&bytes).0)
+        *self.root.get_or_init(|| {
+            let mut bytes = Vec::with_capacity(BUCKETS * 8);
+            self.buckets.iter().for_each(|bucket| bytes.extend_from_slice(&bucket.to_be_bytes()));
+            Digest(Fingerprint::of(&bytes).0)
+        })
     }
 }
 
