@@ -132,7 +132,7 @@ mod tests {
             for claim in new.chain(ends) {
                 made += usize::from(!claim.is_tombstone());
                 let claim = Arc::new(claim);
-                states.iter_mut().for_each(|state| drop(state.admit(claim.clone())));
+                states.iter_mut().for_each(|state| assert!(state.admit(claim.clone()).is_ok()));
             }
         }
         made
@@ -181,8 +181,8 @@ mod tests {
         let now = begins(9) + Duration::from_secs(1);
         let claims = [1, 2].map(|n| Arc::new(make(9, &[n; SECRET], NodeId::of_key(&[n]))));
         let (mut one, mut two) = (State::default(), State::default());
-        claims.iter().for_each(|claim| drop(one.admit(claim.clone())));
-        claims.iter().rev().for_each(|claim| drop(two.admit(claim.clone())));
+        claims.iter().for_each(|claim| assert!(one.admit(claim.clone()).is_ok()));
+        claims.iter().rev().for_each(|claim| assert!(two.admit(claim.clone()).is_ok()));
         assert_eq!(secrets(&one, now), secrets(&two, now));
         assert_eq!(secrets(&one, now).open.len(), 2);
         assert_eq!(secrets(&one, begins(12)).open, [], "wiped from use after the next epoch");
