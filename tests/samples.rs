@@ -10,7 +10,8 @@ use bed::server::Semper;
 #[test]
 fn every_sample_passes_the_offline_test() {
     let mut seen = 0;
-    for entry in std::fs::read_dir(root().join("config")).unwrap() {
+    let folders = ["config", "config/fleet"].map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
+    for entry in folders.into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|end| end != "conf") {
             continue;

@@ -13,8 +13,9 @@ use super::keys;
 use crate::cert::failure::Failure;
 use crate::clock::UnixTime;
 use crate::plan::acme::ChallengeKind;
+use crate::plan::certificate::CertId;
 use crate::words::Identifier;
-use crate::zone::challenges::{Challenges, server_name};
+use crate::zone::challenges::{Challenges, Kind, Told, server_name};
 
 /// The challenges that one order has open; they close when this is dropped.
 pub struct Opened {
@@ -22,13 +23,15 @@ pub struct Opened {
     dns01: Option<Arc<Dns01>>,
     http01: Vec<String>,
     tls_alpn01: Vec<String>,
+    /// Tokens that other nodes were told of.
+    told: Vec<String>,
     records: Vec<dns01::Standing>,
 }
 
 impl Opened {
     /// None yet.
     pub fn none(table: Arc<Challenges>, dns01: Option<Arc<Dns01>>) -> Opened {
-        Opened { table, dns01, http01: Vec::new(), tls_alpn01: Vec::new(), records: Vec::new() }
+        Opened { table, dns01, http01: Vec::new(), tls_alpn01: Vec::new(), told: Vec::new(), records: Vec::new() }
     }
 
     /// Writes the records that `wishes` ask for, those that stand already left alone, and waits until the name servers
@@ -65,6 +68,17 @@ impl Opened {
         Ok(())
     }
 
+    /// Waits until the other nodes of the fleet answer too, wherever the authority may look. Those that do not are named.
+    pub async fn spread(&self, spec: &CertId) {
+        let silent = self.table.spread(self.told.clone()).await;
+        if !silent.is_empty() {
+            tracing::warn!(
+                "{spec}: the authority is asked although these do not answer for the fleet: {}",
+                silent.join(", ")
+            );
+        }
+    }
+
     /// Opens a challenge of `kind` for `identifier`, until `until` at the latest.
     pub fn open(
         &mut self,
@@ -75,18 +89,27 @@ impl Opened {
         until: UnixTime,
     ) -> Result<(), Failure> {
         is_token(identifier, token)?;
+        let tell = |kind| {
+            let remaining = until.since(self.table.now());
+            let (name, token, key_authorization) = (identifier.clone(), token.to_owned(), key_authorization.to_owned());
+            self.table.tell(&Told { kind, name, token, key_authorization, remaining });
+        };
         let full = |error: crate::zone::challenges::TableFull| Failure::Local { detail: error.to_string() };
         match kind {
             ChallengeKind::Http01 => {
                 self.table.open_http01(token, key_authorization, until).map_err(full)?;
+                tell(Kind::Http01);
                 self.http01.push(token.to_owned());
+                self.told.push(token.to_owned());
             }
             ChallengeKind::TlsAlpn01 => {
                 let certificate = tls_alpn01(identifier, key_authorization)
                     .map_err(|detail| Failure::Local { detail: format!("challenge certificate: {detail}") })?;
                 let sni = server_name(identifier);
                 self.table.open_tls_alpn01(&sni, Arc::new(certificate), until).map_err(full)?;
+                tell(Kind::TlsAlpn01);
                 self.tls_alpn01.push(sni);
+                self.told.push(token.to_owned());
             }
             // Other servers are asked for these: see [`Opened::write`].
             ChallengeKind::Dns01 => {}
@@ -99,6 +122,7 @@ impl Drop for Opened {
     fn drop(&mut self) {
         self.http01.iter().for_each(|token| self.table.close_http01(token));
         self.tls_alpn01.iter().for_each(|sni| self.table.close_tls_alpn01(sni));
+        self.told.iter().for_each(|token| self.table.tell_end(token));
         let records = std::mem::take(&mut self.records);
         if let (Some(dns01), Ok(runtime)) = (self.dns01.clone(), tokio::runtime::Handle::try_current())
             && !records.is_empty()
@@ -120,6 +144,14 @@ pub fn is_token(identifier: &Identifier, token: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Refused { names: vec![identifier.clone()], detail: "it sent a token that is none".into() })
+}
+
+/// The certificate with which a node answers under TLS-ALPN-01 for a challenge that another one opened.
+///
+/// # Errors
+/// What the library said.
+pub fn challenge_certificate(identifier: &Identifier, key_authorization: &str) -> Result<CertifiedKey, String> {
+    tls_alpn01(identifier, key_authorization)
 }
 
 /// The certificate of RFC 8737 3: self-signed, for one identifier, with the digest of the key authorization.

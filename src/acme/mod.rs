@@ -18,6 +18,7 @@ pub mod trust;
 mod verdict;
 mod wire;
 
+pub use self::challenge::challenge_certificate;
 pub use self::inherited::{Inherited, inherit};
 
 use std::io;

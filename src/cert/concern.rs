@@ -31,6 +31,8 @@ pub enum Topic {
     Time,
     /// Names on demand cannot be obtained.
     OnDemand,
+    /// A node of the fleet is away, or serves something older than the others.
+    Fleet,
 }
 
 /// Something that needs eyes, as long as it is so.

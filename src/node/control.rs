@@ -2,7 +2,7 @@
 //! stuck authority or disk never slows a request.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread::JoinHandle;
@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
+use crate::cert::bundle::Bundle;
 use crate::cert::journal::ShelfError;
 use crate::cert::on_demand::Word;
 use crate::cert::stage::Stage;
@@ -38,6 +39,7 @@ use crate::zone::upstreams::Upstreams;
 use super::admin::{self, Caller, Question};
 use super::borrowed::Borrowed;
 use super::exports::Exports;
+use super::fleet::{Front, Wanted};
 use super::keeper::Tools;
 use super::keepers::Keepers;
 use super::on_demand::Demand;
@@ -53,6 +55,7 @@ use super::world::RealWorld;
 
 mod asked;
 mod demand;
+mod fleet;
 
 pub use asked::serves;
 
@@ -97,11 +100,30 @@ pub struct Control {
     _thread: JoinHandle<()>,
 }
 
+/// A plan that is in force from now on.
+#[derive(Debug)]
+pub struct Adopted {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// How many there were.
+    pub epoch: u64,
+    /// What of it cannot be used.
+    pub faults: Vec<String>,
+    /// A digest of the text that it was made from.
+    pub digest: String,
+    /// Where other nodes of the fleet come in.
+    pub links: Vec<TcpListener>,
+}
+
 /// What it is told.
 #[derive(Debug)]
 enum Said {
-    /// Keep the certificates of this plan; `faults` are what of it cannot be used.
-    Adopt { plan: Arc<Plan>, epoch: u64, faults: Vec<String>, done: blocking::SyncSender<()> },
+    /// Keep the certificates of this plan.
+    Adopt(Adopted, blocking::SyncSender<()>),
+    /// Another node has obtained a generation.
+    Handed(Box<Bundle>),
+    /// This process goes: other nodes are told.
+    Leave,
     /// An upstream's host has been found.
     Resolved(Arc<Upstream>, usize, Vec<IpAddr>),
     /// Somebody asks over the admin socket.
@@ -126,13 +148,18 @@ impl Control {
         Ok(Control { say, _thread: thread })
     }
 
-    /// Keeps the certificates of `plan` from now on. Returns when what is held of them can be served.
-    pub fn adopt(&self, plan: Arc<Plan>, epoch: u64, faults: Vec<String>) {
+    /// Keeps the certificates of a plan from now on. Returns when what is held of them can be served.
+    pub fn adopt(&self, adopted: Adopted) {
         let (done, wait) = blocking::sync_channel(1);
-        if self.say.send(Said::Adopt { plan, epoch, faults, done }).is_ok() {
+        if self.say.send(Said::Adopt(adopted, done)).is_ok() {
             // A control thread that is gone has said why.
             let _ = wait.recv();
         }
+    }
+
+    /// Takes leave of the other nodes: this process goes, or another one takes its place.
+    pub fn leave(&self) {
+        let _ = self.say.send(Said::Leave);
     }
 }
 
@@ -179,6 +206,7 @@ pub(super) struct Desk {
     keepers: Keepers,
     rescuer: Rescuer,
     revocations: Revocations,
+    front: Front,
     plan: Option<Arc<Plan>>,
     epoch: u64,
     faults: Vec<String>,
@@ -203,8 +231,13 @@ impl Desk {
         let exports = around.exports.clone();
         sources.report_to(Box::new(move |id, shown| exports.shown(id, shown)));
         let exports = around.exports.clone();
+        let front = fleet::front(&around, &say);
+        let ear = front.ear();
         let publish = move |installed: Vec<super::keeper::Installed>| {
-            installed.iter().for_each(|one| exports.installed(&one.bundle));
+            installed.iter().for_each(|one| {
+                exports.installed(&one.bundle);
+                ear.installed(&one.bundle);
+            });
             shown.offer(installed);
         };
         let tools = Tools {
@@ -226,6 +259,7 @@ impl Desk {
             keepers,
             rescuer,
             revocations,
+            front,
             plan: None,
             epoch: 0,
             faults: Vec::new(),
@@ -244,6 +278,7 @@ impl Desk {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Said>) {
         let mut again = tokio::time::interval(RESOLVE_AGAIN);
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut of_fleet = tokio::time::interval(Duration::from_secs(1));
         let mut minute = tokio::time::interval(Duration::from_secs(60));
         let mut day = tokio::time::interval(Duration::from_secs(86_400));
         let mut clock = tokio::time::interval(LOOK_AT_CLOCK);
@@ -262,10 +297,12 @@ impl Desk {
                 }
                 _ = minute.tick() => {
                     self.rescue();
+                    self.look_at_fleet();
                     minutes = minutes.wrapping_add(1);
                     self.look_after_demand(minutes.is_multiple_of(60));
                 }
                 ring = next_ring(&mut rings) => self.rung(ring),
+                _ = of_fleet.tick(), if self.plan.as_ref().is_some_and(|plan| plan.fleet.is_some()) => self.tick_fleet(),
                 _ = day.tick() => self.keepers.tidy(),
                 id = self.keepers.changed() => self.heed(&id),
                 _ = clock.tick() => self.look_at_clock(),
@@ -296,14 +333,18 @@ impl Desk {
     }
 
     fn hear(&mut self, said: Said) {
-        let (plan, epoch, faults, done) = match said {
-            Said::Adopt { plan, epoch, faults, done } => (plan, epoch, faults, done),
+        let (adopted, done) = match said {
+            Said::Adopt(adopted, done) => (adopted, done),
+            Said::Handed(bundle) => return self.keepers.hand(bundle),
+            Said::Leave => return self.front.leave(),
             Said::Resolved(upstream, index, addresses) => return self.resolved(&upstream, index, addresses),
             Said::Asked(question, caller) => return self.asked(question, caller),
             Said::Word(name, word) => return self.answered(name, word),
             Said::Held(names, done) => return self.begin(&names, done),
         };
+        let Adopted { plan, epoch, faults, digest, links } = adopted;
         self.unresolved = unresolved(&plan);
+        self.adopt_fleet(Wanted { plan: plan.clone(), digest, faults: faults.clone(), listeners: links });
         self.keepers.stand(standing(&plan));
         self.keepers.look_by(&plan.checks);
         self.adopt_demand(&plan);
@@ -412,6 +453,7 @@ impl Desk {
             concerns: self.around.concerns.all(),
             served: self.served.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             rivals: self.rivals.clone(),
+            fleet: self.front.view(),
         }
     }
 

@@ -23,6 +23,9 @@ use crate::zone::beats::Beats;
 
 mod handle;
 mod outlook;
+mod turn;
+
+pub use turn::{SharedTurns, Turns};
 
 pub use self::handle::{Handle, Teller};
 
@@ -90,6 +93,8 @@ impl Desk {
 pub enum Word {
     /// A report for the stage.
     Event(Event),
+    /// Another node has obtained this generation.
+    Handed(Box<Bundle>),
     /// The order of this attempt, for these names, brought a generation.
     Issued(u64, Arc<CertSpec>, Box<Bundle>),
     /// The configuration changed.
@@ -116,6 +121,7 @@ pub struct Keeper {
     lookout: Option<Arc<Lookout>>,
     /// Looks, while this waits after a failure, whether what stood in the way is gone.
     watching: Option<JoinHandle<()>>,
+    turns: SharedTurns,
 }
 
 impl Keeper {
@@ -149,6 +155,7 @@ impl Keeper {
             paused,
             lookout,
             watching,
+            turns: SharedTurns::default(),
         };
         (keeper, handle)
     }
@@ -160,14 +167,17 @@ impl Keeper {
             self.tools.beats.turned(&self.rules.spec.id, self.stage.trouble().attempts);
             let rest = self.rest(now);
             let wake = rest.wakes_at(&self.stage, now, self.unstored.as_ref().map(|(_, again)| *again));
+            let wake = self.wakes_among_others(wake, now);
             let word = tokio::select! {
                 word = self.inbox.recv() => word.unwrap_or(Word::Event(Event::Tick)),
                 () = tokio::time::sleep(wake.since(now)) => Word::Event(Event::Tick),
             };
             match word {
-                // A pause or a doubt may have come meanwhile.
+                // A pause or a doubt may have come meanwhile, or it may be another node's turn.
                 Word::Event(event) if !self.rest(self.tools.clock.now()).hears(&event) => {}
+                Word::Event(event) if !self.is_our_turn(&event) => {}
                 Word::Event(event) => self.step(event).await,
+                Word::Handed(bundle) => self.handed(bundle).await,
                 Word::Issued(attempt, ordered, bundle) => self.issued(attempt, &ordered, bundle).await,
                 Word::Rules(rules) => {
                     self.rules = *rules;
@@ -194,7 +204,8 @@ impl Keeper {
         let now = self.tools.clock.now();
         let (draw, policy, stage) = (self.tools.dice.draw(), &self.rules.policy, &self.stage);
         let decision = self.books.with(|ledger| deeds::decide(stage, now, event, policy, ledger, draw));
-        self.stage = decision.stage;
+        let before = std::mem::replace(&mut self.stage, decision.stage);
+        self.tell_of_order(&before);
         let mut failed = decision.failed;
         for deed in decision.deeds {
             match deed {

@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc;
 
 use super::derived::Member;
-use super::keeper::{Desk, Handle, Installed, Keeper, Rules, Tools, Word};
+use super::keeper::{Desk, Handle, Installed, Keeper, Rules, SharedTurns, Tools, Turns, Word};
 use super::lookout::Lookout;
 use super::sources::Sources;
 use super::wishes::WishList;
@@ -53,6 +53,7 @@ pub struct Keepers {
     report: mpsc::UnboundedSender<CertId>,
     pub(super) changes: mpsc::UnboundedReceiver<CertId>,
     pub(super) lookout: Arc<Lookout>,
+    turns: SharedTurns,
 }
 
 impl Keepers {
@@ -78,12 +79,25 @@ impl Keepers {
             report,
             changes,
             lookout: Arc::default(),
+            turns: SharedTurns::default(),
         }
     }
 
     /// Says what stands on this node, so that ways that cannot work are not tried. Holds for the next plan.
     pub fn stand(&mut self, standing: Standing) {
         self.standing = standing;
+    }
+
+    /// Says who knows whose turn it is, where several nodes look after the same certificates.
+    pub fn take_turns(&self, turns: Option<Arc<dyn Turns>>) {
+        *self.turns.lock().unwrap_or_else(PoisonError::into_inner) = turns;
+    }
+
+    /// Hands a generation that another node has obtained to the keeper of that certificate.
+    pub fn hand(&self, bundle: Box<Bundle>) {
+        if let Some((_, handle)) = self.kept.get(&bundle.id) {
+            handle.tell(Word::Handed(bundle));
+        }
     }
 
     /// Says by which terms names are looked at before an authority is asked.
@@ -240,7 +254,7 @@ impl Keepers {
         }
         let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), desk, held.as_ref());
         handle.pause(self.wishes(issuer).paused(&spec.id).is_some());
-        handle.attach(tokio::spawn(keeper.looking(self.lookout.clone()).run()));
+        handle.attach(tokio::spawn(keeper.looking(self.lookout.clone()).taking_turns(self.turns.clone()).run()));
         self.kept.insert(spec.id.clone(), (spec.clone(), handle));
         held.map(|bundle| Installed { spec, bundle: Arc::new(bundle) })
     }

@@ -53,6 +53,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// A digest of the text that the plan was made from, wherever its files lie.
+    pub fn digest(&self) -> String {
+        let mut text = Vec::new();
+        for file in &self.files {
+            text.extend((file.bytes.len() as u64).to_be_bytes());
+            text.extend_from_slice(&file.bytes);
+        }
+        crate::words::Fingerprint::of(&text).to_string()
+    }
+
     /// Errors with which a start goes on, in nginx's words.
     pub fn forgiven(&self) -> Vec<String> {
         self.complaints.iter().filter(|complaint| complaint.level == Level::Emerg).map(words).collect()

@@ -16,6 +16,7 @@ pub mod errand;
 pub mod errorlog;
 pub mod explain;
 pub mod exports;
+pub mod fleet;
 pub mod heap;
 pub mod keeper;
 pub mod keepers;

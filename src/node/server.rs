@@ -2,6 +2,7 @@
 //! Told what to do by a master, or by the only process itself.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ use crate::zone::upstreams::Upstreams;
 
 use super::borrowed::Borrowed;
 use super::clock::{RealClock, RealDice};
-use super::control::{self, Control};
+use super::control::{self, Adopted, Control};
 use super::errorlog::{ErrorLogs, errno};
 use super::exports::{Deliver, Exports};
 use super::overdue::{self, Overdue};
@@ -59,11 +60,13 @@ pub struct Work {
     pub plan: Arc<Plan>,
     /// What of it cannot be used at present, and is served around.
     pub faults: Vec<String>,
+    /// A digest of the text that it was made from.
+    pub digest: String,
 }
 
 impl From<super::load::Loaded> for Work {
     fn from(loaded: super::load::Loaded) -> Work {
-        Work { faults: loaded.forgiven(), plan: loaded.plan }
+        Work { faults: loaded.forgiven(), digest: loaded.digest(), plan: loaded.plan }
     }
 }
 
@@ -111,6 +114,12 @@ fn beside(
     Ok((control, overdue))
 }
 
+/// The sockets on which other nodes of the fleet come in: no worker listens there.
+fn take_links(sockets: &mut Sockets, plan: &Plan) -> Vec<TcpListener> {
+    let links: Vec<ListenAddress> = sockets.keys().filter(|at| sockets::is_link(plan, at)).cloned().collect();
+    links.iter().filter_map(|at| sockets.remove(at)).flatten().map(TcpListener::from).collect()
+}
+
 fn refused(what: &str, why: &dyn std::fmt::Display) -> Refused {
     Refused(format!("{what} failed: {why}"))
 }
@@ -145,12 +154,12 @@ impl Server {
     /// [`Refused`]: nothing is served then.
     pub fn start(
         job: Work,
-        sockets: Sockets,
+        mut sockets: Sockets,
         opener: Arc<dyn Opener>,
         deliver: Arc<dyn Deliver>,
         logs: ErrorLogs,
     ) -> Result<Server, Refused> {
-        let Work { plan, mut faults } = job;
+        let Work { plan, mut faults, digest } = job;
         let files = Arc::new(LogFiles::new(opener.clone()));
         logs.use_plan(&plan.process.error_logs, &files).map_err(Refused)?;
         let (clock, dice): (Arc<dyn Clock>, Arc<dyn Dice>) = (Arc::new(RealClock), Arc::new(RealDice));
@@ -186,7 +195,8 @@ impl Server {
         let (plan_tls, more) = tls.terms(&plan);
         faults.extend(more.into_iter().chain(tls.prepare_upstreams(&plan, true)).map(|fault| fault.0));
         say(&logs, &faults);
-        control.adopt(plan.clone(), 1, faults);
+        let links = take_links(&mut sockets, &plan);
+        control.adopt(Adopted { plan: plan.clone(), epoch: 1, faults, digest, links });
         terms.store(Arc::new(Terms { epoch: 1, plan: plan.clone(), tls: plan_tls }));
         let mut server = Server {
             logs,
@@ -212,7 +222,7 @@ impl Server {
     /// # Errors
     /// [`Refused`]: nothing has changed then.
     pub fn replace(&mut self, job: Work, mut sockets: Sockets, shared: bool) -> Result<(), Refused> {
-        let Work { plan, mut faults } = job;
+        let Work { plan, mut faults, digest } = job;
         self.logs.use_plan(&plan.process.error_logs, &self.files).map_err(Refused)?;
         self.watched.adopt(&plan);
         faults.extend(self.read_again(&plan));
@@ -222,7 +232,8 @@ impl Server {
         faults.extend(self.tls.prepare_upstreams(&plan, true).into_iter().map(|fault| fault.0));
         say(&self.logs, &faults);
         let epoch = self.terms.load().epoch + 1;
-        self.control.adopt(plan.clone(), epoch, faults);
+        let links = take_links(&mut sockets, &plan);
+        self.control.adopt(Adopted { plan: plan.clone(), epoch, faults, digest, links });
         let before = self.terms.swap(Arc::new(Terms { epoch, plan: plan.clone(), tls }));
         for worker in &self.workers {
             worker.tell(Command::Replace { connections: plan.process.worker_connections });
@@ -320,6 +331,7 @@ impl Server {
     pub fn quit(mut self, last: bool, mut hurry: impl FnMut(Duration) -> bool) {
         let limit = self.terms.load().plan.process.shutdown_timeout;
         let begun = Instant::now();
+        self.control.leave();
         self.sockets.clear();
         self.leaving.append(&mut self.workers);
         for worker in &self.leaving {

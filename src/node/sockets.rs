@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::net::listen::{self, ListenError};
@@ -50,8 +51,9 @@ impl Sockets {
         for tries_left in (0..TRIES).rev() {
             let mut in_use = false;
             for (address, options, optional) in wanted(plan) {
-                match self.open_one(address, options, workers) {
-                    Ok(true) => fresh.0.push(address.clone()),
+                let workers = if is_link(plan, &address) { 1 } else { workers };
+                match self.open_one(&address, options, workers) {
+                    Ok(true) => fresh.0.push(address),
                     Ok(false) => {}
                     Err(error) if optional => {
                         let text = format!("{error}: challenges cannot be answered there");
@@ -165,9 +167,9 @@ impl Sockets {
 /// nginx's words.
 pub fn test(plan: &Plan) -> Result<(), String> {
     for (address, options, optional) in wanted(plan) {
-        match listen::open(address, options, 1) {
+        match listen::open(&address, options, 1) {
             Ok(_) => {
-                if let ListenAddress::Unix(path) = address {
+                if let ListenAddress::Unix(path) = &address {
                     let _ = std::fs::remove_file(path);
                 }
             }
@@ -186,13 +188,26 @@ pub fn workers(plan: &Plan) -> usize {
 
 /// Whether `plan` listens on `address`.
 pub fn wants(plan: &Plan, address: &ListenAddress) -> bool {
-    wanted(plan).any(|(wanted, ..)| wanted == address)
+    wanted(plan).any(|(wanted, ..)| wanted == *address)
 }
 
 /// Address, options, and whether it may stay closed.
-fn wanted(plan: &Plan) -> impl Iterator<Item = (&ListenAddress, &SocketOptions, bool)> {
+fn wanted(plan: &Plan) -> impl Iterator<Item = (ListenAddress, &SocketOptions, bool)> {
+    static LINK: LazyLock<SocketOptions> = LazyLock::new(SocketOptions::default);
     let listeners = plan.http.iter().flat_map(|http| http.listeners.iter());
-    listeners.map(|listener| (&listener.address, &listener.options, challenge_listener::is_optional(listener)))
+    let optional = challenge_listener::is_optional;
+    let clients = listeners.map(move |listener| (listener.address.clone(), &listener.options, optional(listener)));
+    clients.chain(links(plan).map(|address| (address, &*LINK, false)))
+}
+
+/// Where other nodes of the fleet come in.
+fn links(plan: &Plan) -> impl Iterator<Item = ListenAddress> {
+    plan.fleet.iter().flat_map(|fleet| fleet.listen.iter().map(|at| ListenAddress::Tcp(*at)))
+}
+
+/// Whether other nodes come in at an address, and no clients.
+pub fn is_link(plan: &Plan, address: &ListenAddress) -> bool {
+    links(plan).any(|link| link == *address)
 }
 
 /// A unix socket whose process is gone: its file is removed. A live one answers, and stays.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::cert::concern::Concern;
 use crate::clock::UnixTime;
 
+use super::fleet::view::FleetView;
 use super::served::Served;
 
 /// The state of a running semper.
@@ -41,6 +42,9 @@ pub struct Status {
     /// Other programs that still renew what semper looks after.
     #[serde(default)]
     pub rivals: Vec<String>,
+    /// The other nodes, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetView>,
 }
 
 /// One certificate.
@@ -155,6 +159,9 @@ impl Status {
                 let _ = writeln!(out, "  {trouble}");
             }
         }
+        if let Some(fleet) = &self.fleet {
+            fleet.text(self.now, &mut out);
+        }
         out
     }
 }
@@ -210,6 +217,7 @@ mod tests {
             concerns: vec![],
             served: Served::default(),
             rivals: vec!["certbot still renews x too".into()],
+            fleet: None,
         };
         let text = status.text();
         let at = |name: &str| text.find(&format!("\n{name}: ")).unwrap();

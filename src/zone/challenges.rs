@@ -2,9 +2,12 @@
 //! serve HTTP and TLS and by `acme`, which fills it. Knows no network and no order; bounded, and forgets by itself.
 
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use rustls::sign::CertifiedKey;
 
@@ -48,12 +51,53 @@ impl Answer {
 #[error("too many challenges are open")]
 pub struct TableFull;
 
+/// How an authority looks at what other nodes are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// HTTP-01.
+    Http01,
+    /// TLS-ALPN-01.
+    TlsAlpn01,
+}
+
+/// A challenge of ours, as other nodes are told of it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// How the authority looks.
+    pub kind: Kind,
+    /// The name that is validated.
+    pub name: Identifier,
+    /// The token.
+    pub token: String,
+    /// `token.thumbprint`.
+    pub key_authorization: String,
+    /// For how long from now on.
+    pub remaining: Duration,
+}
+
+/// Other nodes that answer for the same names. Calls return at once.
+pub trait Others: Send + Sync {
+    /// A challenge was opened here.
+    fn opened(&self, told: &Told);
+    /// It is over.
+    fn closed(&self, token: &str);
+    /// Waits, not for long, until all that are there answer for these tokens; those that do not, in words.
+    fn spread(&self, tokens: Vec<String>) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>>;
+    /// Asks them for a token that is not in the table, where it then stands if one of them knows it. Not for long, and
+    /// for few at once.
+    fn ask(&self, token: &str) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Others, in a form that can be swapped.
+struct Shared(Arc<dyn Others>);
+
 /// Open challenges and the names for which we speak.
 pub struct Challenges {
     clock: Arc<dyn Clock>,
     http01: RwLock<HashMap<Box<str>, Open<Bytes>>>,
     tls_alpn01: RwLock<HashMap<Box<str>, Open<Arc<CertifiedKey>>>>,
     standing: ArcSwap<Standing>,
+    others: ArcSwapOption<Shared>,
 }
 
 struct Open<T> {
@@ -77,7 +121,57 @@ impl Challenges {
     /// An empty table.
     pub fn new(clock: Arc<dyn Clock>) -> Challenges {
         let standing = ArcSwap::from_pointee(Standing::default());
-        Challenges { clock, http01: RwLock::default(), tls_alpn01: RwLock::default(), standing }
+        Challenges {
+            clock,
+            http01: RwLock::default(),
+            tls_alpn01: RwLock::default(),
+            standing,
+            others: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Says which other nodes answer for our names too.
+    pub fn share_with(&self, others: Option<Arc<dyn Others>>) {
+        self.others.store(others.map(|others| Arc::new(Shared(others))));
+    }
+
+    /// Now, by the clock of the table.
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    /// Tells other nodes of a challenge of ours.
+    pub fn tell(&self, told: &Told) {
+        if let Some(others) = &*self.others.load() {
+            others.0.opened(told);
+        }
+    }
+
+    /// Tells other nodes that a challenge of ours is over.
+    pub fn tell_end(&self, token: &str) {
+        if let Some(others) = &*self.others.load() {
+            others.0.closed(token);
+        }
+    }
+
+    /// Waits, not for long, until other nodes answer for these tokens too; those that do not, in words.
+    pub async fn spread(&self, tokens: Vec<String>) -> Vec<String> {
+        let others = self.others.load_full();
+        match others {
+            Some(others) if !tokens.is_empty() => others.0.spread(tokens).await,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Looks elsewhere for a token that an authority asks for here, of a name that semper manages. Without other nodes, and
+    /// for any other request, there is nothing to wait for.
+    pub async fn look_elsewhere(&self, path: &str, host: &str) {
+        let Some(token) = path.strip_prefix(HTTP01_PATH).filter(|token| is_token(token)) else { return };
+        let Some(others) = self.others.load_full() else { return };
+        if read(&self.http01).contains_key(token) || !self.standing.load().manages(host) {
+            return;
+        }
+        others.0.ask(token).await;
     }
 
     /// Opens an HTTP-01 challenge: `token` is answered with `key_authorization` until `until`.

@@ -58,6 +58,7 @@ pub struct Pebble {
     folder: TempDir,
     process: Process,
     names: Process,
+    steering: u16,
     dns: u16,
 }
 
@@ -114,7 +115,7 @@ impl Pebble {
             seconds => command.env("PEBBLE_VA_SLEEPTIME", seconds.to_string()),
         };
         let process = Process::start(&mut command, &folder.path().join("pebble.log"));
-        let mut pebble = Pebble { acme, management, ca, folder, process, names, dns };
+        let mut pebble = Pebble { acme, management, ca, folder, process, names, steering: names_management, dns };
         wait_for("Pebble", PATIENCE, || {
             assert!(pebble.process.ended().is_none(), "Pebble ended:\n{}", pebble.log());
             assert!(pebble.names.ended().is_none(), "its DNS server ended:\n{}", pebble.names.output());
@@ -171,6 +172,20 @@ impl Pebble {
     /// Port of the DNS server that sends every name to 127.0.0.1.
     pub fn dns(&self) -> u16 {
         self.dns
+    }
+
+    /// Where it looks for `name` from now on.
+    pub fn steer(&self, name: &str, addresses: &[std::net::IpAddr]) {
+        let (host, addresses) = (format!("{name}."), addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for path in ["/clear-a", "/add-a"] {
+            let body = serde_json::json!({ "host": host, "addresses": addresses }).to_string();
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let answer = super::client::exchange(self.steering, (head + &body).as_bytes());
+            assert!(String::from_utf8_lossy(&answer.bytes).starts_with("HTTP/1.1 200"), "{path} was refused");
+        }
     }
 
     /// What it says about the certificate with this serial number (lower-case hexadecimal): status and reason.

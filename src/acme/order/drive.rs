@@ -113,6 +113,7 @@ impl Work<'_> {
             let left = self.until.since(self.ca.around.clock.now());
             opened.write(wishes, left / 2).await.map_err(Stop::Failed)?;
         }
+        opened.spread(&self.spec.id).await;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;

@@ -92,7 +92,7 @@ fn show(demo: &Demo, state: &Path) -> io::Result<ExitCode> {
         let opened = crate::net::listen::open(&listener.address, &listener.options, 2).map_err(io::Error::other)?;
         sockets.insert(listener.address.clone(), opened);
     }
-    let work = Work { plan: Arc::new(plan), faults: Vec::new() };
+    let work = Work { plan: Arc::new(plan), faults: Vec::new(), digest: String::new() };
     let server = Server::start(work, sockets, Arc::new(OwnRights), Arc::new(Writer::default()), ErrorLogs::install())
         .map_err(io::Error::other)?;
     let root = wait_for_root(&server, &source)?;

@@ -23,8 +23,11 @@ pub(super) enum Entry {
 
 /// Answers a request: rounds of phases until there is an answer.
 pub(super) async fn answer(exchange: &mut Exchange) -> Box<Answer> {
-    if let Some(answer) = challenge(exchange, Phase::BeforeLocation) {
-        return answer;
+    if exchange.head.target.starts_with(challenges::HTTP01_PATH.as_bytes()) {
+        look_elsewhere(exchange).await;
+        if let Some(answer) = challenge(exchange, Phase::BeforeLocation) {
+            return answer;
+        }
     }
     exchange.find_client();
     let answer = rounds(exchange, Ok(Entry::Server)).await;
@@ -176,6 +179,13 @@ fn find_location(exchange: &mut Exchange) -> Result<(), Turn> {
         Some(to) if exchange.args.is_empty() => Err(Turn::Redirect(301, to)),
         Some(to) => Err(Turn::Redirect(301, [&to[..], b"?", &exchange.args].concat().into())),
     }
+}
+
+/// An authority may look at a node that was not told of a challenge: then another one knows.
+async fn look_elsewhere(exchange: &Exchange) {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).unwrap_or_default();
+    let (path, host) = (text(&exchange.head.target), text(exchange.head.host.as_deref().unwrap_or_default()));
+    exchange.worker.parts.challenges.look_elsewhere(&path, &host).await;
 }
 
 /// The answer to a certificate authority that has come to look.

@@ -1,0 +1,323 @@
+//! How does the machine of the fleet meet the world? It is told what happened, and its effects are performed here: messages
+//! to links, claims to disk, bundles to keepers, tokens to the table. Never blocks and never waits.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::cert::bundle::Bundle;
+use crate::clock::{Clock, Dice, UnixTime};
+use crate::fleet::sync::{Effect, Event, Now};
+use crate::fleet::{Body, Claim, Message, NodeId, Subject, Sync};
+use crate::peer::{self, Links};
+use crate::plan::certificate::{CertId, CertSpec};
+
+use super::bundles::Bundles;
+use super::disk::Disk;
+use super::report::{Reports, Serves};
+use super::tokens::Tokens;
+
+/// After a start, and after a node was linked, so long is waited before anything is ordered: it may know better.
+const SETTLE: Duration = Duration::from_secs(2);
+/// An order of another node is waited for no longer than this.
+const LONGEST_ORDER: Duration = Duration::from_secs(1800);
+/// Nodes that cannot be reached are waited for no longer than this after a start.
+const AT_MOST: Duration = Duration::from_secs(6);
+
+/// Takes a bundle of another node to the keeper that wants it.
+pub type Hand = Arc<dyn Fn(Box<Bundle>) + Send + std::marker::Sync>;
+
+/// What the core works with.
+pub struct Tools {
+    /// The civil clock.
+    pub clock: Arc<dyn Clock>,
+    /// Dice.
+    pub dice: Arc<dyn Dice>,
+    /// Where bundles go.
+    pub hand: Hand,
+    /// Claims that outlive a restart.
+    pub disk: Disk,
+}
+
+/// The machine with its hands.
+pub struct Core {
+    pub(super) me: NodeId,
+    pub(super) sync: Sync,
+    pub(super) links: Links,
+    tools: Tools,
+    began: Instant,
+    /// The link that counts to each node, and since when.
+    pub(super) linked: HashMap<NodeId, (u64, Instant)>,
+    wake: Duration,
+    /// Told when the moment to wake has moved.
+    pub(super) moved: Arc<Notify>,
+    later: VecDeque<Event>,
+    pub(super) bundles: Bundles,
+    pub(super) reports: Reports,
+    pub(super) tokens: Tokens,
+    /// What lies on disk has been taken in.
+    loaded: bool,
+}
+
+impl Core {
+    /// A core that knows nothing yet.
+    pub fn new(sync: Sync, links: Links, tokens: Tokens, tools: Tools) -> Core {
+        Core {
+            me: sync.me(),
+            sync,
+            links,
+            tools,
+            began: Instant::now(),
+            linked: HashMap::new(),
+            wake: Duration::ZERO,
+            moved: Arc::default(),
+            later: VecDeque::new(),
+            bundles: Bundles::default(),
+            reports: Reports::default(),
+            tokens,
+            loaded: false,
+        }
+    }
+
+    /// The moment of the next tick.
+    pub fn wakes_at(&self) -> Instant {
+        self.began + self.wake
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.tools.disk
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.tools.clock
+    }
+
+    /// Takes in what an earlier run knew.
+    pub fn load(&mut self, claims: Vec<Claim>) {
+        for claim in claims {
+            self.on(Event::Claim(Arc::new(claim)));
+        }
+        self.loaded = true;
+        self.ban_removed();
+        let ids: Vec<CertId> = self.bundles.wanted().cloned().collect();
+        ids.iter().for_each(|id| self.offer(id));
+    }
+
+    /// Tells the machine, and does what it says.
+    pub fn on(&mut self, event: Event) {
+        self.later.push_back(event);
+        while let Some(event) = self.later.pop_front() {
+            let now = Now { mono: self.began.elapsed(), civil: self.tools.clock.now() };
+            for effect in self.sync.on(now, event, &*self.tools.dice) {
+                self.perform(effect);
+            }
+        }
+    }
+
+    /// What happened on a link.
+    pub fn heard(&mut self, event: peer::Event) {
+        match event {
+            peer::Event::Up { node, link, release, .. } => {
+                let node = NodeId::from_bytes(node);
+                tracing::info!(level = "notice", "fleet: linked with node {} ({release})", node.short());
+                if self.linked.insert(node, (link, Instant::now())).is_some() {
+                    self.on(Event::Disconnected(node));
+                }
+                self.on(Event::Connected(node));
+                self.tokens.linked(&self.linked);
+            }
+            peer::Event::Message { node, link, bytes } => {
+                let node = NodeId::from_bytes(node);
+                if self.linked.get(&node).is_none_or(|(now, _)| *now != link) {
+                    return;
+                }
+                match Message::decode(&bytes) {
+                    Ok(Some(message)) => self.on(Event::Received(node, message)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::error!("fleet: node {} cannot be understood: {error}", node.short());
+                        self.links.hang_up(node.as_bytes());
+                    }
+                }
+            }
+            peer::Event::Down { node, link, why } => {
+                let node = NodeId::from_bytes(node);
+                if self.linked.get(&node).is_none_or(|(now, _)| *now != link) {
+                    return;
+                }
+                tracing::info!(level = "notice", "fleet: the link with node {} has ended: {why}", node.short());
+                self.linked.remove(&node);
+                self.on(Event::Disconnected(node));
+                self.tokens.linked(&self.linked);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            // A node that is gone or slow is told again when digests are compared.
+            Effect::Send { to, message } => drop(self.links.send(to.as_bytes(), message.encode())),
+            Effect::Store { key, claims } => self.tools.disk.put(key, claims),
+            Effect::Learned { claim, .. } => self.learned(&claim),
+            Effect::OpenToken(token) => self.tokens.open_foreign(token, self.tools.clock.now()),
+            Effect::CloseToken(token) => self.tokens.close_foreign(&token),
+            Effect::TokenKnown { token, by } => self.tokens.known(&token, by),
+            Effect::TokenFound(token) => self.tokens.found(token, self.tools.clock.now()),
+            Effect::PeerTime { .. } => {}
+            Effect::Cut { peer, why } => {
+                tracing::error!("fleet: the link with node {} is ended: {why}", peer.short());
+                self.links.hang_up(peer.as_bytes());
+            }
+            Effect::WakeAt(at) => {
+                self.wake = at;
+                self.moved.notify_one();
+            }
+        }
+    }
+
+    fn learned(&mut self, claim: &Claim) {
+        match claim.subject() {
+            Subject::Bundle(id) => {
+                if self.bundles.wants(id) {
+                    self.offer(&id.clone());
+                }
+            }
+            Subject::Removed(_) => self.ban_removed(),
+            // Our own words from before a loss: said anew, above them.
+            subject if subject.owner() == Some(self.me) => self.reports.say_again(),
+            _ => {}
+        }
+    }
+
+    fn ban_removed(&self) {
+        let removed = self.sync.state().all().filter_map(|claim| match claim.subject() {
+            Subject::Removed(node) => Some(*node.as_bytes()),
+            _ => None,
+        });
+        self.links.ban(removed);
+    }
+
+    /// Hands the best that the fleet has of a certificate to its keeper, if that is better than what is shown here.
+    pub(super) fn offer(&mut self, id: &CertId) {
+        let claims = self.sync.state().alive(&Subject::Bundle(id.clone()));
+        if let Some(better) = self.bundles.better(id, &claims) {
+            (self.tools.hand)(Box::new(better));
+        }
+    }
+
+    /// A generation is in force here: the others shall have it.
+    pub fn installed(&mut self, bundle: &Bundle) {
+        let subject = Subject::Bundle(bundle.id.clone());
+        let claims = self.sync.state().alive(&subject);
+        self.bundles.shown(bundle);
+        self.reports.serves_other(&bundle.id);
+        if !self.bundles.is_news(bundle, &claims) {
+            return;
+        }
+        let key = subject.key();
+        let epoch = if claims.is_empty() && self.sync.state().epoch(&key).is_none() {
+            bundle.epoch.max(1)
+        } else {
+            self.sync.state().next_epoch(&key).max(bundle.epoch)
+        };
+        let body = Body::copy(bundle.to_text().as_bytes());
+        self.on(Event::Claim(Arc::new(Claim::new(subject, epoch, self.me, body))));
+    }
+
+    /// Says what this node is and serves, where that has changed.
+    pub fn report(&mut self) {
+        if !self.loaded {
+            return;
+        }
+        if let Some(thumbprint) = self.tokens.other_account() {
+            self.on(Event::Covers(vec![thumbprint]));
+        }
+        for (subject, body) in self.reports.due(self.me, &self.bundles) {
+            let epoch = self.sync.state().next_epoch(&subject.key());
+            self.on(Event::Claim(Arc::new(Claim::new(subject, epoch, self.me, Body::copy(&body)))));
+        }
+    }
+
+    /// Whether enough has been heard from others to decide anything.
+    pub fn settled(&self) -> bool {
+        if !self.loaded {
+            return false;
+        }
+        let newest = self.linked.values().map(|(_, since)| since.elapsed()).min();
+        let calling = self.links.calls().iter().any(|(_, call)| matches!(call, peer::Call::Calling));
+        let waited = self.began.elapsed();
+        let waits_for_first = calling && waited < AT_MOST;
+        waited >= SETTLE && !waits_for_first && newest.is_none_or(|since| since >= SETTLE)
+    }
+
+    /// Nodes that are there: this one and those that are linked.
+    pub fn live(&self) -> Vec<NodeId> {
+        let mut live: Vec<NodeId> = self.linked.keys().copied().chain([self.me]).collect();
+        live.sort();
+        live
+    }
+}
+
+impl Core {
+    /// Looks after exactly these certificates from now on; `own`: bundles of others are not kept here.
+    pub fn want(&mut self, specs: &[CertSpec], own: bool) {
+        let before: Vec<CertId> = self.bundles.wanted().cloned().collect();
+        let new = self.bundles.want(specs);
+        for id in before.iter().filter(|id| !self.bundles.wants(id)).chain(&new) {
+            self.reports.serves_other(id);
+        }
+        if own {
+            let keys = specs.iter().map(|spec| Subject::Bundle(spec.id.clone()).key()).collect();
+            self.on(Event::Interest(keys));
+        }
+        if self.loaded {
+            new.iter().for_each(|id| self.offer(id));
+        }
+    }
+
+    /// Nodes that are there and whose configuration has this certificate; this one is always among them.
+    pub fn having(&self, id: &CertId) -> Vec<NodeId> {
+        let bucket = Subject::Bundle(id.clone()).key().bucket();
+        let has = |node: &NodeId| {
+            let claims = self.sync.state().alive(&Subject::Serving(*node, bucket));
+            claims.iter().any(|claim| {
+                let lines: Vec<Serves> = serde_json::from_slice(claim.body().as_bytes()).unwrap_or_default();
+                lines.iter().any(|line| line.id == *id)
+            })
+        };
+        self.live().into_iter().filter(|node| *node == self.me || has(node)).collect()
+    }
+
+    /// Tells the others of an order of this node, or that it is over.
+    pub fn orders(&mut self, id: &CertId, until: Option<UnixTime>) {
+        let subject = Subject::Order(id.clone());
+        let key = subject.key();
+        let claim = match until {
+            Some(until) => {
+                let body = Body::copy(until.0.to_string().as_bytes());
+                Claim::new(subject, self.sync.state().next_epoch(&key), self.me, body)
+            }
+            // Nobody was told of one.
+            None if self.sync.state().alive(&subject).iter().all(|claim| claim.origin() != self.me) => return,
+            None => {
+                let epoch = self.sync.state().epoch(&key).unwrap_or(1);
+                Claim::tombstone(subject, epoch, self.me, "it is over")
+            }
+        };
+        self.on(Event::Claim(Arc::new(claim)));
+    }
+
+    /// Until when an order of another node that is there may still come to an end.
+    pub fn ordered_elsewhere(&self, id: &CertId, now: UnixTime) -> Option<UnixTime> {
+        let claims = self.sync.state().alive(&Subject::Order(id.clone()));
+        let others = claims.iter().filter(|claim| self.linked.contains_key(&claim.origin()));
+        let until = |claim: &Arc<Claim>| {
+            let text = std::str::from_utf8(claim.body().as_bytes()).ok()?;
+            // No order takes longer; a clock that is wrong elsewhere holds nothing up here.
+            Some(UnixTime(text.parse().ok()?).min(now + LONGEST_ORDER))
+        };
+        others.filter_map(until).filter(|until| *until > now).max()
+    }
+}
