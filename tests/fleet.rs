@@ -61,10 +61,10 @@ impl Fleet {
             (0..self.sites.len()).map(|peer| format!("peer {}:{link}; ", Fleet::address(peer))).collect();
         let user = if nix::unistd::getuid().is_root() { "user root;" } else { "" };
         format!(
-            "{user} worker_processes 1; pid %dir%/pid; error_log %dir%/error.log info; state_path %dir%/state;
+            "{user} worker_processes 1; pid %dir%/pid; error_log %dir%/error.log info; state_path %dir%/state; acme_challenge_listen off;
 events {{ worker_connections 256; }}
 fleet {{ key {key}; listen {at}:{link}; {peers} }}
-acme_issuer pebble {{ uri {uri}; ssl_trusted_certificate {trusted}; challenge {challenge}; }}
+acme_issuer pebble {{ uri {uri}; ssl_trusted_certificate {trusted}; challenge {challenge}; accept_terms_of_service; }}
 http {{ access_log off; server {{ listen {at}:{plain}; listen {at}:{secure} ssl; server_name {NAME};
     acme_certificate pebble; location / {{ return 200 \"node {node}\"; }} }} }}
 ",
@@ -107,7 +107,8 @@ http {{ access_log off; server {{ listen {at}:{plain}; listen {at}:{secure} ssl;
     }
 
     fn log(&self, node: usize) -> String {
-        self.sites[node].read("error.log")
+        let log = self.sites[node].read("error.log");
+        log.lines().filter(|line| !line.contains("SSL_do_handshake")).map(|line| format!("{line}\n")).collect()
     }
 
     /// The node that placed the last order: the others say that another one obtained what they serve.

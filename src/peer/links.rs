@@ -59,7 +59,7 @@ pub enum Event {
         node: NodeId,
         /// Which.
         link: u64,
-        /// Why, for people.
+        /// Why, for people; empty: another one took its place, or it was closed here.
         why: String,
     },
 }
@@ -344,7 +344,7 @@ impl Inner {
         waiting: Arc<std::sync::atomic::AtomicUsize>,
     ) {
         // Tells of the end even if the task is aborted: a link that was replaced, or banned.
-        let mut end = End { inner: self.clone(), node, link, why: "it was replaced or closed here".to_owned() };
+        let mut end = End { inner: self.clone(), node, link, why: String::new() };
         let up = Event::Up { node, link, speaks: met.hello.speaks, release: met.hello.release.clone() };
         if self.events.send(up).await.is_err() {
             return;

@@ -20,11 +20,11 @@ use super::report::{Reports, Serves};
 use super::tokens::Tokens;
 
 /// After a start, and after a node was linked, so long is waited before anything is ordered: it may know better.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(1);
 /// An order of another node is waited for no longer than this.
 const LONGEST_ORDER: Duration = Duration::from_secs(1800);
 /// Nodes that cannot be reached are waited for no longer than this after a start.
-const AT_MOST: Duration = Duration::from_secs(6);
+const AT_MOST: Duration = Duration::from_secs(8);
 
 /// Takes a bundle of another node to the keeper that wants it.
 pub type Hand = Arc<dyn Fn(Box<Bundle>) + Send + std::marker::Sync>;
@@ -147,7 +147,12 @@ impl Core {
                 if self.linked.get(&node).is_none_or(|(now, _)| *now != link) {
                     return;
                 }
-                tracing::info!(level = "notice", "fleet: the link with node {} has ended: {why}", node.short());
+                match why.is_empty() {
+                    true => tracing::debug!("fleet: the link with node {} was one of two", node.short()),
+                    false => {
+                        tracing::info!(level = "notice", "fleet: the link with node {} has ended: {why}", node.short());
+                    }
+                }
                 self.linked.remove(&node);
                 self.on(Event::Disconnected(node));
                 self.tokens.linked(&self.linked);
@@ -240,16 +245,20 @@ impl Core {
         }
     }
 
-    /// Whether enough has been heard from others to decide anything.
+    /// Whether enough has been heard from others to decide anything: who they are, and what they have.
     pub fn settled(&self) -> bool {
         if !self.loaded {
             return false;
         }
-        let newest = self.linked.values().map(|(_, since)| since.elapsed()).min();
         let calling = self.links.calls().iter().any(|(_, call)| matches!(call, peer::Call::Calling));
         let waited = self.began.elapsed();
         let waits_for_first = calling && waited < AT_MOST;
-        waited >= SETTLE && !waits_for_first && newest.is_none_or(|since| since >= SETTLE)
+        let known = |node: &NodeId| !self.sync.state().alive(&Subject::Report(*node)).is_empty();
+        let heard = |(node, (_, since)): (&NodeId, &(u64, Instant))| {
+            let linked = since.elapsed();
+            linked >= AT_MOST || (linked >= SETTLE && known(node))
+        };
+        waited >= SETTLE && !waits_for_first && self.linked.iter().all(heard)
     }
 
     /// Nodes that are there: this one and those that are linked.
