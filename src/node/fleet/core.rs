@@ -184,11 +184,7 @@ impl Core {
 
     fn learned(&mut self, claim: &Claim) {
         match claim.subject() {
-            Subject::Bundle(id) => {
-                if self.bundles.wants(id) {
-                    self.offer(&id.clone());
-                }
-            }
+            Subject::Bundle(id) if self.bundles.wants(id) => self.offer(&id.clone()),
             Subject::Removed(_) => self.ban_removed(),
             // Our own words from before a loss: said anew, above them.
             subject if subject.owner() == Some(self.me) => self.reports.say_again(),

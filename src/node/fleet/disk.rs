@@ -237,7 +237,7 @@ mod tests {
         let mut other = key;
         other.0[0] ^= 1;
         fs::write(place(&folder, &other), &file).unwrap();
-        assert_eq!(remembered(state.path(), &[one.clone()]).len(), 1);
+        assert_eq!(remembered(state.path(), std::slice::from_ref(&one)).len(), 1);
         assert!(remembered(state.path(), &[two]).is_empty());
         assert!(!place(&folder, &key).exists() && place(&folder, &key).with_extension("aside").exists());
         write(&folder, &one, &key, &[]).unwrap();
