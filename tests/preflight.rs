@@ -17,6 +17,7 @@ use bed::server::{Semper, Site, http};
 use bed::{PATIENCE, free_port, wait_for};
 use semper::cert::reach::{Addresses, Answer, Caa, Facts, Owner};
 use semper::node::clock::RealClock;
+use semper::plan::acme::ChallengeKind;
 use semper::plan::checks::{Check, Checks, PublicAddress, Skip};
 use semper::watch::preflight::Preflight;
 use semper::zone::challenges::{Challenges, Phase};
@@ -65,8 +66,12 @@ fn checks(bind: &Bind) -> Checks {
 }
 
 fn look(preflight: &Preflight, name: &str) -> Facts {
+    look_by(preflight, name, ChallengeKind::Http01)
+}
+
+fn look_by(preflight: &Preflight, name: &str, kind: ChallengeKind) -> Facts {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(preflight.look(&name.parse().unwrap(), true))
+    runtime.block_on(preflight.look(&name.parse().unwrap(), kind))
 }
 
 fn answers(facts: &Facts) -> Vec<(String, Owner, Answer)> {
@@ -136,7 +141,11 @@ fn a_public_address_may_be_reached_another_way() {
     let (challenges, port) = (table(), free_port());
     serve(([127, 0, 0, 1], port).into(), ours(&challenges));
     let bind = Bind::start(&[("site.test", "a IN A 203.0.113.7\n")]);
-    let public = PublicAddress { address: "203.0.113.7".parse().unwrap(), via: Some(([127, 0, 0, 1], port).into()) };
+    let public = PublicAddress {
+        address: "203.0.113.7".parse().unwrap(),
+        via: Some(([127, 0, 0, 1], port).into()),
+        tls_via: None,
+    };
     let checks = Checks { public: vec![public], ..checks(&bind) };
     let preflight = Preflight::new(checks, challenges, Arc::new(RealClock));
     assert_eq!(answers(&look(&preflight, "a.site.test")), [("203.0.113.7".into(), Owner::Declared, Answer::Ours)]);
@@ -260,4 +269,20 @@ fn a_resolver_that_is_down_delays_an_order_by_seconds() {
     let tls = Tls::trusting(&pebble.root());
     wait_for("the certificate", PATIENCE, || tls.chain(server.port(2), "shop.test").is_ok());
     assert!(!server.complaints().contains("not asked for now"), "{}", server.complaints());
+}
+
+#[test]
+fn every_name_of_a_large_certificate_is_looked_at() {
+    let names: Vec<String> = (0..150).map(|n| format!("n{n}")).collect();
+    let zone: String = names.iter().filter(|n| *n != "n140").map(|name| format!("{name} IN A 127.0.0.1\n")).collect();
+    let bind = Bind::start(&[("shop.test", &zone)]);
+    let (site, pebble) = node(&bind, &bind, "");
+    let all: Vec<String> = names.iter().map(|name| format!("{name}.shop.test")).collect();
+    let conf = site.read("nginx.conf").replace("server_name shop.test;", &format!("server_name {};", all.join(" ")));
+    site.file("nginx.conf", conf);
+    let server = Semper::serve(&site);
+    wait_for("the cause", PATIENCE, || {
+        server.complaints().contains("not asked for now: n140.shop.test has no address in DNS;")
+    });
+    assert_eq!(pebble.orders(), 0);
 }

@@ -36,7 +36,7 @@ use crate::cert::stage::{Attempt, Effect, Event};
 use crate::clock::Clock;
 use crate::plan::acme::{Authority, Issuer};
 use crate::plan::certificate::{CertId, CertSpec};
-use crate::words::SecretRef;
+use crate::words::{DomainName, SecretRef};
 use crate::zone::challenges::Challenges;
 
 /// Reads what a [`SecretRef`] points to; `node` knows how.
@@ -162,6 +162,14 @@ impl Ca {
     pub async fn asker(&self) -> Option<Asker> {
         match self {
             Ca::Acme(ca) => Some(ca.asker().await),
+            Ca::Internal(_) => None,
+        }
+    }
+
+    /// Why nobody of ours can write the record of DNS-01 for `name` where the CNAMEs of `chain` lead, if that is known.
+    pub fn stranger(&self, name: &DomainName, chain: &[String]) -> Option<String> {
+        match self {
+            Ca::Acme(ca) => ca.stranger(name, chain),
             Ca::Internal(_) => None,
         }
     }

@@ -25,7 +25,7 @@ use crate::cert::stage::Attempt;
 use crate::net::dns::Dns;
 use crate::plan::acme::AcmeServer;
 use crate::plan::certificate::{CertId, CertSpec, KeyKind};
-use crate::words::Identifier;
+use crate::words::{DomainName, Identifier};
 
 mod chain;
 mod drive;
@@ -322,6 +322,11 @@ impl AcmeCa {
         let account = kept.and_then(|text| journal::Account::read(&text));
         let account = account.filter(|account| account.authority == *self.server.directory).map(|account| account.url);
         Asker { identities: identities.unwrap_or_default(), account, ..Asker::default() }
+    }
+
+    /// See [`super::Ca::stranger`].
+    pub fn stranger(&self, name: &DomainName, chain: &[String]) -> Option<String> {
+        self.dns01.as_ref()?.stranger(name, chain).map(|error| error.to_string())
     }
 
     /// Our account, over a client of its own.

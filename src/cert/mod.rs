@@ -20,6 +20,7 @@ pub mod journal;
 pub mod key_file;
 pub mod ledger;
 pub mod left;
+pub mod lessons;
 pub mod notice;
 pub mod on_demand;
 pub mod overdue;

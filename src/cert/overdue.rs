@@ -13,6 +13,11 @@ const SHORT: Duration = Duration::from_secs(10 * 86_400);
 /// A loop that has not turned for so long stands still. Loops sleep five minutes at most.
 pub const STANDSTILL: Duration = Duration::from_secs(20 * 60);
 
+/// A first certificate takes this long at most before somebody is told that there is none …
+const FIRST: Duration = Duration::from_secs(3600);
+/// … and nobody may rest for longer than this while there is none: attempts come four times a day at least.
+const RESTS: Duration = Duration::from_secs(7 * 3600);
+
 /// What is known of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -49,10 +54,11 @@ fn patience(life: Duration) -> Duration {
     (life / 48).clamp(Duration::from_secs(600), Duration::from_secs(86_400)).min(life / 6)
 }
 
-/// What the clock remembers: the attempts of each certificate, and when they last grew.
+/// What the clock remembers: the attempts of each certificate, when they last grew, and since when there is none to show.
 #[derive(Clone, Debug, Default)]
 pub struct OverdueClock {
     tried: HashMap<String, (u64, UnixTime)>,
+    bare: HashMap<String, UnixTime>,
 }
 
 impl OverdueClock {
@@ -60,6 +66,7 @@ impl OverdueClock {
     pub fn look(&mut self, certificates: &[Facts], now: UnixTime) -> Vec<Concern> {
         let mut seen = Vec::new();
         let mut tried = HashMap::with_capacity(self.tried.len());
+        let mut bare = HashMap::new();
         for facts in certificates {
             if let Some(kept) = facts.kept {
                 let since = match self.tried.get(&facts.subject) {
@@ -70,10 +77,15 @@ impl OverdueClock {
                 tried.insert(facts.subject.clone(), (kept.attempts, since));
                 seen.extend(standstill(facts, kept, now));
                 seen.extend(no_attempt(facts, since, now));
+                if facts.shown.is_none() {
+                    let begun = self.bare.get(&facts.subject).map_or(now, |begun| (*begun).min(now));
+                    bare.insert(facts.subject.clone(), begun);
+                    seen.extend(nothing(facts, begun, since, now));
+                }
             }
             seen.extend(overdue(facts, now));
         }
-        self.tried = tried;
+        (self.tried, self.bare) = (tried, bare);
         seen
     }
 }
@@ -96,6 +108,21 @@ fn overdue(facts: &Facts, now: UnixTime) -> Option<Concern> {
         return None;
     };
     Some(concern(Topic::Overdue, facts, severity, text, now))
+}
+
+/// There is nothing but the placeholder to show, since `begun`; nobody has tried since `tried`.
+fn nothing(facts: &Facts, begun: UnixTime, tried: UnixTime, now: UnixTime) -> Vec<Concern> {
+    let (bare, quiet) = (now.since(begun), now.since(tried));
+    let mut seen = Vec::new();
+    if bare >= FIRST {
+        let text = format!("there is no certificate yet, and nothing but the placeholder is shown since {begun}");
+        seen.push(concern(Topic::Overdue, facts, Severity::Error, text, now));
+    }
+    if quiet > RESTS {
+        let text = format!("there is no certificate yet, and nobody has tried for {} hours", quiet.as_secs() / 3600);
+        seen.push(concern(Topic::NoAttempt, facts, Severity::Error, text, now));
+    }
+    seen
 }
 
 fn no_attempt(facts: &Facts, since: UnixTime, now: UnixTime) -> Option<Concern> {
@@ -160,6 +187,25 @@ mod tests {
         assert!(!topics(&mut clock, &facts(90, kept(2)), day(63)).contains(&quiet));
         assert!(!topics(&mut clock, &facts(90, kept(2)), day(63) + Duration::from_secs(3600)).contains(&quiet));
         assert!(topics(&mut clock, &facts(90, kept(2)), day(65)).contains(&quiet));
+    }
+
+    #[test]
+    fn a_first_certificate_that_does_not_come_is_told_of_and_so_is_that_nobody_tries() {
+        let mut clock = OverdueClock::default();
+        let bare = |attempts| {
+            let kept = Some(Kept { attempts, turned: Duration::ZERO });
+            Facts { subject: "a.example".to_owned(), shown: None, kept }
+        };
+        let hour = |number: u64| day(1) + Duration::from_secs(number * 3600);
+        let (none, quiet) = ((Topic::Overdue, Severity::Error), (Topic::NoAttempt, Severity::Error));
+        assert_eq!(topics(&mut clock, &bare(1), hour(0)), []);
+        assert_eq!(topics(&mut clock, &bare(1), hour(1)), [none]);
+        assert_eq!(topics(&mut clock, &bare(2), hour(6)), [none]);
+        assert_eq!(topics(&mut clock, &bare(2), hour(13)), [none]);
+        assert_eq!(topics(&mut clock, &bare(2), hour(14)), [none, quiet]);
+        // One that came is forgotten.
+        assert_eq!(topics(&mut clock, &facts(90, None), day(2)), []);
+        assert_eq!(topics(&mut clock, &bare(3), hour(40)), []);
     }
 
     #[test]

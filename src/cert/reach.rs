@@ -23,6 +23,8 @@ pub struct Facts {
     pub caa: Caa,
     /// Where the record of DNS-01 stands: its name and what its CNAMEs lead to. Empty: it was not looked at.
     pub alias: Vec<String>,
+    /// Why nobody of ours can write it there.
+    pub stranger: Option<String>,
 }
 
 /// Where a name leads.
@@ -56,6 +58,8 @@ pub enum Owner {
     Declared,
     /// It stands on an interface of this machine.
     Here,
+    /// `fronted_by` says that somebody else stands there before us.
+    Front,
     /// Nobody told us.
     Unknown,
 }
@@ -70,6 +74,15 @@ pub enum Answer {
         /// The status.
         status: u16,
         /// Who answered: the Server field, shortened.
+        by: String,
+    },
+    /// A TLS handshake for our probe ended elsewhere: what was shown, in words.
+    Handshake(String),
+    /// It leads on to a place where nobody answers.
+    Astray {
+        /// Where.
+        to: String,
+        /// Who sent us there.
         by: String,
     },
     /// It leads to HTTPS and fails there without a valid certificate behind it.
@@ -103,61 +116,98 @@ pub enum Cause {
     #[error("{0} has no address in DNS")]
     NoAddress(DomainName),
     /// Addresses of somebody else, none of ours.
-    #[error("{name} leads to {at}, and not to us: {by} answers there with {status}")]
+    #[error("{name} leads to {at}, and not to us: {what}")]
     Elsewhere {
         /// The name.
         name: DomainName,
         /// The address.
         at: IpAddr,
-        /// Who answers.
-        by: String,
-        /// With what.
-        status: u16,
+        /// Who answers there, and what.
+        what: String,
     },
     /// Some addresses are ours, this one is not.
-    #[error("{name} also leads to {at}, and not to us there: {by} answers with {status}; authorities ask any address")]
+    #[error("{name} also leads to {at}, and not to us there: {what}; authorities ask any address")]
     AlsoElsewhere {
         /// The name.
         name: DomainName,
         /// The address.
         at: IpAddr,
-        /// Who answers.
-        by: String,
-        /// With what.
-        status: u16,
+        /// Who answers there, and what.
+        what: String,
     },
     /// The A record is ours, the AAAA is not: authorities prefer IPv6.
     #[error(
-        "the AAAA record {at} of {name} does not lead to us ({by} answers with {status}): authorities prefer IPv6, so remove it or let it lead here"
+        "the AAAA record {at} of {name} does not lead to us ({what}): authorities prefer IPv6, so remove it or let it lead here"
     )]
     StaleIpv6 {
         /// The name.
         name: DomainName,
         /// The address.
         at: IpAddr,
-        /// Who answers.
-        by: String,
-        /// With what.
-        status: u16,
+        /// Who answers there, and what.
+        what: String,
+    },
+    /// TLS ends somewhere else, so that TLS-ALPN-01 cannot pass; requests over HTTP may still reach us.
+    #[error(
+        "TLS for {name} does not end here: {what} at {at} port 443; tls-alpn-01 cannot pass there, http-01 or dns-01 may"
+    )]
+    TlsElsewhere {
+        /// The name.
+        name: DomainName,
+        /// The address.
+        at: IpAddr,
+        /// What was shown.
+        what: String,
+    },
+    /// `fronted_by` names who stands there, and it does not pass challenges on.
+    #[error("{who} in front of {name} does not pass /.well-known/acme-challenge/ on to us: {what} at {at}")]
+    FrontKeeps {
+        /// Who.
+        who: String,
+        /// The name.
+        name: DomainName,
+        /// The address.
+        at: IpAddr,
+        /// What came back.
+        what: String,
     },
     /// Our own address, and nobody listens.
-    #[error("{name} leads to {at}, which is this machine, but nobody listens on port 80 there")]
+    #[error("{name} leads to {at}, which is this machine, but nobody listens on port {port} there")]
     NobodyListens {
         /// The name.
         name: DomainName,
         /// The address.
         at: IpAddr,
+        /// The port.
+        port: u16,
     },
     /// Our own address, and somebody else answers.
-    #[error("{name} leads to {at}, which is this machine, but another program ({by}) answers on port 80 there")]
+    #[error("{name} leads to {at}, which is this machine, but another program answers on port {port} there: {what}")]
     AnotherProgram {
         /// The name.
         name: DomainName,
         /// The address.
         at: IpAddr,
-        /// Who answers.
-        by: String,
+        /// The port.
+        port: u16,
+        /// Who answers, and what.
+        what: String,
     },
+    /// Something sends authorities to where nobody answers.
+    #[error("{by} at {at} sends challenges for {name} on to {to}, and nobody answers there")]
+    Astray {
+        /// The name.
+        name: DomainName,
+        /// The address that was asked first.
+        at: IpAddr,
+        /// Who sends.
+        by: String,
+        /// Where to.
+        to: String,
+    },
+    /// The record of DNS-01 is a CNAME that belongs to somebody else.
+    #[error("{0}")]
+    Alias(String),
     /// Something in front redirects to HTTPS and wants a valid certificate behind it first.
     #[error(
         "{by} in front of {name} redirects challenges to HTTPS and insists on a valid certificate here ({status}): let it pass /.well-known/acme-challenge/ over HTTP, or accept any certificate for now"
@@ -186,6 +236,25 @@ pub enum Cause {
         /// What happened.
         detail: String,
     },
+}
+
+impl Cause {
+    /// Which check found it.
+    pub fn check(&self) -> Check {
+        match self {
+            Cause::NoAddress(_)
+            | Cause::Elsewhere { .. }
+            | Cause::AlsoElsewhere { .. }
+            | Cause::TlsElsewhere { .. }
+            | Cause::NobodyListens { .. }
+            | Cause::AnotherProgram { .. }
+            | Cause::Astray { .. } => Check::Reach,
+            Cause::StaleIpv6 { .. } => Check::Ipv6,
+            Cause::FrontKeeps { .. } | Cause::Insists { .. } => Check::Cdn,
+            Cause::Caa { .. } | Cause::CaaFails { .. } => Check::Caa,
+            Cause::Alias(_) => Check::Cname,
+        }
+    }
 }
 
 /// What the facts mean.
@@ -233,9 +302,12 @@ pub fn judge(facts: &Facts, kind: ChallengeKind, asker: &Asker, checks: &Checks)
             Caa::Unknown => {}
         }
     }
-    match kind {
-        ChallengeKind::Dns01 => Verdict::Clear,
-        ChallengeKind::Http01 | ChallengeKind::TlsAlpn01 => reach(facts, kind, checks),
+    match (kind, &facts.stranger) {
+        (ChallengeKind::Dns01, Some(why)) if checks.makes(Check::Cname, name) => {
+            Verdict::Hindered(Cause::Alias(why.clone()))
+        }
+        (ChallengeKind::Dns01, _) => Verdict::Clear,
+        (ChallengeKind::Http01 | ChallengeKind::TlsAlpn01, _) => reach(facts, kind, checks),
     }
 }
 
@@ -253,24 +325,22 @@ fn reach(facts: &Facts, kind: ChallengeKind, checks: &Checks) -> Verdict {
     if let Some(inner) = seen.iter().find(|seen| is_inner(seen.ip) && seen.owner != Owner::Declared) {
         return Verdict::NotCheckable(format!("the resolver here shows the inner address {}", inner.ip));
     }
-    // TLS-ALPN-01 goes to port 443: what answers on port 80 proves nothing against it.
-    let decisive = kind == ChallengeKind::Http01;
     let ours = seen.iter().any(|seen| seen.answer == Answer::Ours);
     let mut unsure: Option<String> = None;
     let mut stranger: Option<Cause> = None;
     for seen in seen {
-        match cause(name, seen, ours, checks) {
+        match cause(name, seen, ours, kind, checks) {
             Judged::Fine => {}
             Judged::Unsure(why) => unsure = unsure.or(Some(why)),
-            Judged::Stranger(cause) if ours && decisive => return Verdict::Hindered(cause),
+            Judged::Stranger(cause) if ours => return Verdict::Hindered(cause),
             Judged::Stranger(cause) => stranger = stranger.or(Some(cause)),
-            Judged::Hindered(cause) if decisive => return Verdict::Hindered(cause),
-            Judged::Hindered(_) => {}
+            Judged::Hindered(cause) => return Verdict::Hindered(cause),
         }
     }
     match (stranger, unsure, ours) {
-        // Every address answers, and none is ours.
-        (Some(cause), None, false) if decisive => Verdict::Elsewhere(cause),
+        // Every address answers, and none is ours. Where TLS alone was tried, requests may still come to us.
+        (Some(cause), None, false) if kind == ChallengeKind::Http01 => Verdict::Elsewhere(cause),
+        (Some(cause), None, false) => Verdict::Hindered(cause),
         (_, Some(why), false) => Verdict::NotCheckable(why),
         _ => Verdict::Clear,
     }
@@ -285,36 +355,54 @@ enum Judged {
     Hindered(Cause),
 }
 
-fn cause(name: &DomainName, seen: &Seen, ours: bool, checks: &Checks) -> Judged {
+fn cause(name: &DomainName, seen: &Seen, ours: bool, kind: ChallengeKind, checks: &Checks) -> Judged {
     let (name, at) = (name.clone(), seen.ip);
-    match (&seen.answer, seen.owner) {
-        (Answer::Ours, _) => Judged::Fine,
-        (Answer::Insists { status, by }, _) if checks.makes(Check::Cdn, &name) => {
-            Judged::Hindered(Cause::Insists { name, by: by.clone(), status: *status })
+    let port = if kind == ChallengeKind::TlsAlpn01 { 443 } else { 80 };
+    let what = match &seen.answer {
+        Answer::Ours => return Judged::Fine,
+        Answer::Insists { status, by } if checks.makes(Check::Cdn, &name) => {
+            return Judged::Hindered(Cause::Insists { name, by: by.clone(), status: *status });
         }
-        (Answer::Insists { .. }, _) => Judged::Unsure(format!("something in front of {at} wants a certificate first")),
-        (Answer::Other { by, .. }, Owner::Here) => Judged::Hindered(Cause::AnotherProgram { name, at, by: by.clone() }),
-        // A router that answers at its own outer address for those inside.
-        (Answer::Other { .. }, Owner::Declared) => {
+        Answer::Insists { .. } => {
+            return Judged::Unsure(format!("something in front of {at} wants a certificate first"));
+        }
+        // What a router at our own outer address says to those inside proves nothing.
+        Answer::Astray { to, by } if seen.owner != Owner::Declared => {
+            return Judged::Hindered(Cause::Astray { name, at, by: by.clone(), to: to.clone() });
+        }
+        Answer::Refused if seen.owner == Owner::Here => {
+            return Judged::Hindered(Cause::NobodyListens { name, at, port });
+        }
+        Answer::Refused | Answer::Silent => {
+            return Judged::Unsure(format!("there is no connection to {at} from here (hairpin NAT, or no way out)"));
+        }
+        Answer::Astray { to, by } => format!("{by} sends on to {to}"),
+        Answer::Other { status, by } => format!("{by} answers there with {status}"),
+        Answer::Handshake(shown) => shown.clone(),
+    };
+    match (seen.owner, checks.front(at, &name)) {
+        (Owner::Here, _) => Judged::Hindered(Cause::AnotherProgram { name, at, port, what }),
+        (Owner::Declared, _) => {
             Judged::Unsure(format!("{at} is ours, but something else answers from here (hairpin NAT?)"))
         }
-        (Answer::Other { status, by }, Owner::Unknown) => {
-            let (by, status) = (by.clone(), *status);
-            if ours && at.is_ipv6() {
-                if !checks.makes(Check::Ipv6, &name) {
-                    return Judged::Fine;
-                }
-                return Judged::Stranger(Cause::StaleIpv6 { name, at, by, status });
+        (Owner::Front, Some(who)) if kind == ChallengeKind::Http01 => {
+            if !checks.makes(Check::Cdn, &name) {
+                return Judged::Unsure(format!("{who} stands in front at {at}"));
             }
-            Judged::Stranger(match ours {
-                true => Cause::AlsoElsewhere { name, at, by, status },
-                false => Cause::Elsewhere { name, at, by, status },
-            })
+            Judged::Hindered(Cause::FrontKeeps { who: who.to_owned(), name, at, what })
         }
-        (Answer::Refused, Owner::Here) => Judged::Hindered(Cause::NobodyListens { name, at }),
-        (Answer::Refused | Answer::Silent, _) => {
-            Judged::Unsure(format!("there is no connection to {at} from here (hairpin NAT, or no way out)"))
+        (Owner::Front, Some(who)) => {
+            Judged::Hindered(Cause::TlsElsewhere { name, at, what: format!("{who} stands in front and {what}") })
         }
+        (Owner::Unknown | Owner::Front, _) if ours && at.is_ipv6() => match checks.makes(Check::Ipv6, &name) {
+            true => Judged::Stranger(Cause::StaleIpv6 { name, at, what }),
+            false => Judged::Fine,
+        },
+        (Owner::Unknown | Owner::Front, _) => Judged::Stranger(match (ours, kind) {
+            (true, _) => Cause::AlsoElsewhere { name, at, what },
+            (false, ChallengeKind::TlsAlpn01) => Cause::TlsElsewhere { name, at, what },
+            (false, _) => Cause::Elsewhere { name, at, what },
+        }),
     }
 }
 

@@ -18,6 +18,7 @@ fn facts(seen: &[(&str, Owner, Answer)]) -> Facts {
         addresses: Addresses::Found(seen.collect()),
         caa: Caa::Set("example.com".into(), vec![]),
         alias: vec![],
+        stranger: None,
     }
 }
 
@@ -52,11 +53,70 @@ fn each_cause_has_its_own_words() {
     let closed = by_http(&facts(&[(V4, Here, Answer::Refused)]));
     assert!(words(&closed).contains("nobody listens on port 80"), "{closed:?}");
     let taken = by_http(&facts(&[(V4, Here, other())]));
-    assert!(words(&taken).contains("another program (nginx)"), "{taken:?}");
+    assert!(
+        words(&taken).contains("another program answers on port 80 there: nginx answers there with 404"),
+        "{taken:?}"
+    );
     let cdn = by_http(&facts(&[(V4, Unknown, Answer::Insists { status: 526, by: "cloudflare".into() })]));
     assert!(words(&cdn).contains("cloudflare in front of shop.example.com redirects challenges to HTTPS"), "{cdn:?}");
     let nowhere = by_http(&Facts { addresses: Addresses::Missing, ..facts(&[]) });
     assert!(matches!(&nowhere, Verdict::Elsewhere(_)) && words(&nowhere).contains("has no address in DNS"));
+}
+
+#[test]
+fn tls_alpn_01_is_judged_by_who_ends_the_handshake() {
+    use Owner::*;
+    let shown = || Answer::Handshake("a certificate of \"CDN CA\" is shown".into());
+    let checks = Checks {
+        fronts: vec![crate::plan::checks::Front { who: "cdn".into(), ranges: vec![], names: vec![] }],
+        ..Checks::default()
+    };
+    let by_tls =
+        |seen: &[(&str, Owner, Answer)]| judge(&facts(seen), ChallengeKind::TlsAlpn01, &Asker::default(), &checks);
+    assert_eq!(by_tls(&[(V4, Unknown, Answer::Ours)]), Verdict::Clear);
+    // Never "moved away": requests over HTTP may still come here.
+    let front = by_tls(&[(V4, Unknown, shown())]);
+    assert!(matches!(front, Verdict::Hindered(_)), "{front:?}");
+    assert!(
+        words(&front).contains("TLS for shop.example.com does not end here: a certificate of \"CDN CA\""),
+        "{front:?}"
+    );
+    let told = by_tls(&[(V4, Front, shown())]);
+    assert!(words(&told).contains("cdn stands in front"), "{told:?}");
+    assert!(words(&by_tls(&[(V4, Here, Answer::Refused)])).contains("nobody listens on port 443"));
+    assert!(words(&by_tls(&[(V4, Unknown, Answer::Ours), (V6, Unknown, shown())])).contains("AAAA"));
+    for unsure in [(V4, Declared, shown()), (V4, Unknown, Answer::Silent), ("10.0.0.1", Unknown, shown())] {
+        assert!(matches!(by_tls(&[unsure.clone()]), Verdict::NotCheckable(_)), "{unsure:?}");
+    }
+}
+
+#[test]
+fn a_front_that_was_declared_keeps_challenges_but_is_never_another_owner() {
+    let checks = Checks {
+        fronts: vec![crate::plan::checks::Front { who: "cdn".into(), ranges: vec![], names: vec![] }],
+        ..Checks::default()
+    };
+    let by_http =
+        |answer| judge(&facts(&[(V4, Owner::Front, answer)]), ChallengeKind::Http01, &Asker::default(), &checks);
+    let kept = by_http(other());
+    assert!(matches!(kept, Verdict::Hindered(_)), "{kept:?}");
+    assert!(words(&kept).contains("cdn in front of shop.example.com does not pass"), "{kept:?}");
+    assert_eq!(by_http(Answer::Ours), Verdict::Clear);
+    let astray = by_http(Answer::Astray { to: "https://shop.example.com".into(), by: "cdn".into() });
+    assert!(
+        words(&astray).contains("sends challenges for shop.example.com on to https://shop.example.com"),
+        "{astray:?}"
+    );
+}
+
+#[test]
+fn a_record_of_dns_01_that_belongs_to_somebody_else_is_named() {
+    let taken = Facts { stranger: Some("_acme-challenge.x is a CNAME to y".into()), ..facts(&[]) };
+    let verdict = judge(&taken, ChallengeKind::Dns01, &Asker::default(), &Checks::default());
+    assert_eq!(words(&verdict), "_acme-challenge.x is a CNAME to y");
+    assert_eq!(by_http(&Facts { addresses: Addresses::NotAsked, ..taken.clone() }), Verdict::Clear);
+    let skip = Checks { skip: vec![Skip { checks: vec![Check::Cname], names: vec![] }], ..Checks::default() };
+    assert_eq!(judge(&taken, ChallengeKind::Dns01, &Asker::default(), &skip), Verdict::Clear);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Which connections are our own? Probes of what we serve come through the same door as clients, and shall be in no log,
+//! Which connections and addresses are our own? Probes of what we serve come through the same door as clients, and shall be in no log,
 //! no count and no limit: they announce their local address here before they connect, and the door asks.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -36,4 +36,12 @@ pub fn is_ours(remote: SocketAddr) -> bool {
     }
     let addresses = ADDRESSES.lock().unwrap_or_else(PoisonError::into_inner);
     addresses.as_ref().is_some_and(|addresses| addresses.contains(&remote))
+}
+
+/// Whether an address stands on an interface of this machine. Asks the system each time: interfaces come and go.
+pub fn is_interface(ip: IpAddr) -> bool {
+    nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| interface.address).any(|address| {
+        let four = address.as_sockaddr_in().map(|four| IpAddr::V4(four.ip()));
+        four.or_else(|| address.as_sockaddr_in6().map(|six| IpAddr::V6(six.ip()))) == Some(ip)
+    })
 }

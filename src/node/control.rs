@@ -284,6 +284,7 @@ impl Desk {
         let mut clock = tokio::time::interval(LOOK_AT_CLOCK);
         let Around { tls, terms, concerns, clock: time, .. } = self.around.clone();
         let truths = Truths::new(tls.certificates().clone(), terms, time, concerns, self.served.clone());
+        let truths = truths.looking(self.keepers.lookout());
         tokio::spawn(truths.run());
         let mut rings = self.around.tls.door().rings();
         let mut minutes = 0_u32;
@@ -346,7 +347,7 @@ impl Desk {
         self.unresolved = unresolved(&plan);
         self.adopt_fleet(Wanted { plan: plan.clone(), digest, faults: faults.clone(), listeners: links });
         self.keepers.stand(standing(&plan));
-        self.keepers.look_by(&plan.checks);
+        self.keepers.look_by(&plan.checks, &plan.process.state_path);
         self.adopt_demand(&plan);
         self.keepers.adopt(&plan.issuers, &plan.certificates);
         self.recall_wishes(&plan);

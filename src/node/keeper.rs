@@ -15,7 +15,6 @@ use crate::cert::deeds::{self, Deed, Install, Place, Rest};
 use crate::cert::failure::Failure;
 use crate::cert::gate::{self, Source};
 use crate::cert::journal::{Record, Shelf, ShelfError, StageRecord};
-use crate::cert::reach;
 use crate::cert::stage::{Effect, Event, Held, Policy, Stage};
 use crate::clock::{Clock, Dice, UnixTime};
 use crate::plan::certificate::{CertId, CertSpec};
@@ -254,16 +253,11 @@ impl Keeper {
         }
         let (ca, spec, reports) = (ca.clone(), self.ordered(&effect), self.reports.downgrade());
         let turns = takes_over.then(|| self.one_at_a_time.clone());
-        let lookout = self.lookout.clone().filter(|_| reach::heeds(self.stage.trouble().failures));
+        let foresight = self.foresight();
         let task = tokio::spawn(async move {
-            if let (Effect::PlaceOrder(attempt), Some(lookout)) = (&effect, lookout)
-                && let Some(found) = lookout.hindrance(&ca, &spec.identifiers, attempt.way.challenge).await
+            if let (Effect::PlaceOrder(attempt), Some(foresight)) = (&effect, foresight)
+                && foresight.holds_back(&ca, &spec, attempt, &reports).await
             {
-                let (sights, why) = found;
-                if let Some(reports) = reports.upgrade() {
-                    let _ = reports.send(Word::Event(Event::Looked(sights)));
-                    let _ = reports.send(Word::Event(Event::Failed(attempt.number, why)));
-                }
                 return;
             }
             let _one_at_a_time = match &turns {
@@ -309,6 +303,7 @@ impl Keeper {
         if bundle.authority != "internal" {
             self.tools.clock.accepted(bundle.leaf.not_before);
         }
+        self.learn(attempt, &ordered.identifiers, &bundle.leaf);
         let disowned = self.stage.held().filter(|held| held.disowned).map(|held| held.epoch);
         let mut bundle = bundle;
         for deed in deeds::INSTALL {

@@ -101,8 +101,14 @@ impl Keepers {
     }
 
     /// Says by which terms names are looked at before an authority is asked.
-    pub fn look_by(&self, checks: &Checks) {
-        self.lookout.adopt(checks, &self.challenges, &self.tools.clock);
+    /// What they teach is kept in `state`.
+    pub fn look_by(&self, checks: &Checks, state: &std::path::Path) {
+        self.lookout.adopt(checks, state, &self.challenges, &self.tools.clock);
+    }
+
+    /// The eyes of all keepers.
+    pub fn lookout(&self) -> Arc<Lookout> {
+        self.lookout.clone()
     }
 
     /// Keeps exactly the certificates of a plan: starts the new ones, tells the old ones their new rules, stops the rest.

@@ -57,7 +57,7 @@ impl Overdue {
         let run = move || {
             let mut clock = OverdueClock::default();
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                look(&looks, &mut clock, begun);
+                look(&looks, &mut clock, begun, Instant::now());
             }
         };
         std::thread::Builder::new().name("overdue".to_owned()).spawn(run)?;
@@ -65,35 +65,28 @@ impl Overdue {
     }
 }
 
-fn look(looks: &Looks, clock: &mut OverdueClock, begun: Instant) {
+fn look(looks: &Looks, clock: &mut OverdueClock, begun: Instant, at: Instant) {
     let now = looks.clock.now();
-    let facts = facts(looks, &looks.terms.load().plan, begun);
+    let facts = facts(looks, &looks.terms.load().plan, begun, at);
     tell(&looks.concerns.report("overdue", clock.look(&facts, now)));
 }
 
 /// Every certificate of the plan, once, and those that are held on demand.
-fn facts(looks: &Looks, plan: &Plan, begun: Instant) -> Vec<Facts> {
+fn facts(looks: &Looks, plan: &Plan, begun: Instant, at: Instant) -> Vec<Facts> {
     let shown = |source: &CertificateSource| {
         let held = looks.certificates.held(source)?;
         Some((held.not_before, held.not_after))
     };
-    let kept = |id: &CertId| {
-        let beat = looks.beats.of(id);
-        let kept = Kept {
-            attempts: beat.map_or(0, |beat| beat.attempts),
-            turned: beat.map_or(begun, |beat| beat.at).elapsed(),
-        };
-        Facts {
-            subject: format!("certificate {id}"),
-            shown: shown(&CertificateSource::Acme(id.clone())),
-            kept: Some(kept),
-        }
+    let of = |id: &CertId| Facts {
+        subject: format!("certificate {id}"),
+        shown: shown(&CertificateSource::Acme(id.clone())),
+        kept: Some(kept(&looks.beats, id, begun, at)),
     };
     let planned: HashSet<&CertId> = plan.certificates.iter().map(|spec| &spec.id).collect();
-    let mut all: Vec<Facts> = plan.certificates.iter().map(|spec| kept(&spec.id)).collect();
+    let mut all: Vec<Facts> = plan.certificates.iter().map(|spec| of(&spec.id)).collect();
     // A name on demand that never got its certificate is its tenant's concern, who asks `explain`.
     let on_demand = looks.door.renewed();
-    let on_demand = on_demand.iter().filter(|id| !planned.contains(id)).map(kept);
+    let on_demand = on_demand.iter().filter(|id| !planned.contains(id)).map(of);
     all.extend(on_demand.filter(|facts| facts.shown.is_some()));
     let mut seen = HashSet::new();
     let servers = plan.http.iter().flat_map(|http| &http.servers).filter_map(|server| server.tls.as_ref());
@@ -108,6 +101,13 @@ fn facts(looks: &Looks, plan: &Plan, begun: Instant) -> Vec<Facts> {
     all
 }
 
+/// What a keeper has left behind; one that has never turned stands still since the process began.
+fn kept(beats: &Beats, id: &CertId, begun: Instant, at: Instant) -> Kept {
+    let beat = beats.of(id);
+    let attempts = beat.map_or(0, |beat| beat.attempts);
+    Kept { attempts, turned: at.saturating_duration_since(beat.map_or(begun, |beat| beat.at)) }
+}
+
 /// Says in the log what is new, worse or over.
 pub fn tell(changes: &Changes) {
     for concern in &changes.raised {
@@ -120,3 +120,7 @@ pub fn tell(changes: &Changes) {
         tracing::info!(level = "notice", "over: {concern}");
     }
 }
+
+#[cfg(test)]
+#[path = "overdue_tests.rs"]
+mod tests;

@@ -11,25 +11,26 @@ use arc_swap::ArcSwap;
 
 use crate::cert::concern::{Concern, Severity, Topic};
 use crate::cert::inspect::Leaf;
-use crate::cert::served::{self, Seen, Truth, Whose};
+use crate::cert::reach::{Answer, Owner};
+use crate::cert::served::{self, Nonce, Seen, Truth, Whose};
 use crate::clock::Clock;
-use crate::conf::world::World as _;
 use crate::net::terms::Terms;
 use crate::plan::Plan;
 use crate::plan::listener::{AddressServers, ListenAddress, Listener};
 use crate::plan::server::Server;
 use crate::tls::certificates::Certificates;
+use crate::watch::preflight::Preflight;
 use crate::watch::probe::{self, Look, Unseen};
-use crate::words::{DomainName, Fingerprint};
+use crate::words::{DomainName, Fingerprint, Identifier};
 use crate::zone::concerns::Concerns;
 
+use super::lookout::Lookout;
 use super::overdue::tell;
-use super::world::RealWorld;
 
 /// For one look; nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The first look after a start or a new plan: when all has settled.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(5);
 /// Where clients of the internet come.
 const HTTPS: u16 = 443;
 /// So many generations that are no longer held are remembered, to tell an old one of ours from somebody else's.
@@ -60,6 +61,7 @@ pub struct Truths {
     clock: Arc<dyn Clock>,
     concerns: Arc<Concerns>,
     shown: Arc<Mutex<Served>>,
+    lookout: Arc<Lookout>,
     /// What is not right, by name and address.
     last: HashMap<(String, SocketAddr), Truth>,
     /// What is: nearly everything, so hashed.
@@ -76,7 +78,7 @@ pub struct Truths {
 /// One place to look at.
 #[derive(Clone, Debug)]
 struct Place {
-    name: String,
+    name: DomainName,
     server: Arc<Server>,
     /// A listener of ours; `None`: wherever the name leads.
     own: Option<(SocketAddr, bool)>,
@@ -97,6 +99,7 @@ impl Truths {
             clock,
             concerns,
             shown,
+            lookout: Arc::default(),
             last: HashMap::new(),
             right: HashSet::new(),
             ours: HashSet::new(),
@@ -108,21 +111,27 @@ impl Truths {
         }
     }
 
+    /// The same, with the eyes of the keepers: their resolver, their nonce, what the operator told them.
+    pub fn looking(self, lookout: Arc<Lookout>) -> Truths {
+        Truths { lookout, ..self }
+    }
+
     /// Looks for ever.
     pub async fn run(mut self) {
+        let mut first = true;
         loop {
             tokio::time::sleep(SETTLE).await;
             let (epoch, places) = {
                 let now = self.terms.load();
                 (now.epoch, places(&now.plan))
             };
-            let pace = served::pace(places.len());
-            let names: HashSet<&str> = places.iter().map(|place| &place.name[..]).collect();
+            let names: HashSet<&str> = places.iter().map(|place| place.name.as_str()).collect();
             self.last.retain(|(name, _), _| names.contains(&name[..]));
             if self.epoch != epoch {
                 // Names may have gone: what is right is counted anew.
-                (self.epoch, self.right) = (epoch, HashSet::new());
+                (self.epoch, self.right, first) = (epoch, HashSet::new(), true);
             }
+            let pace = served::pace(places.len(), first);
             for place in &places {
                 self.place(place).await;
                 if self.terms.load().epoch != epoch {
@@ -130,6 +139,7 @@ impl Truths {
                 }
                 tokio::time::sleep(pace).await;
             }
+            first = self.terms.load().epoch != epoch;
             self.publish();
             if places.is_empty() {
                 tokio::time::sleep(served::ROUND).await;
@@ -138,30 +148,60 @@ impl Truths {
     }
 
     async fn place(&mut self, place: &Place) {
-        let looks: Vec<(Look, Whose)> = match place.own {
-            Some((address, proxy_protocol)) => vec![(self.toward(place, address, proxy_protocol, true), Whose::Own)],
-            None => {
-                let name = place.name.clone();
-                let resolve = move || RealWorld { judge_certificates: false }.resolve(&name).unwrap_or_default();
-                let found = tokio::task::spawn_blocking(resolve).await.unwrap_or_default();
-                let found = found.into_iter().filter(|ip| !ip.is_loopback()).map(|ip| SocketAddr::new(ip, HTTPS));
-                let whose = |address| Whose::Public { ours: self.ours.contains(&address) };
-                found.map(|address| (self.toward(place, address, false, false), whose(address))).collect()
+        let preflight = self.lookout.preflight();
+        let looks: Vec<(Look, SocketAddr, Whose)> = match (place.own, &preflight) {
+            (Some((address, proxy_protocol)), _) => {
+                vec![(toward(place, address, proxy_protocol, true), address, Whose::Own)]
             }
+            (None, Some(preflight)) => {
+                let found = preflight.leads_to(&place.name).await;
+                let found = found.into_iter().filter(|ip| !ip.is_loopback()).map(|ip| SocketAddr::new(ip, HTTPS));
+                let look = |address: SocketAddr| {
+                    // Behind a router, an address of ours may have to be reached another way.
+                    let via = preflight.checks().public(address.ip()).and_then(|public| public.tls_via);
+                    let look = toward(place, via.unwrap_or(address), false, false);
+                    (look, address, self.whose(preflight, &place.name, address))
+                };
+                found.map(look).collect()
+            }
+            (None, None) => Vec::new(),
         };
-        for (look, whose) in looks {
+        for (look, address, whose) in looks {
             let before = self.expected(&place.server);
             if before.is_empty() {
                 // There is nothing but the placeholder, which is told of elsewhere.
                 continue;
             }
             let found = probe::look(&look).await;
-            self.judge(place, &look, whose, found, before);
+            // A swap in the middle of a look: either is right.
+            let expected = [before, self.expected(&place.server)].concat();
+            expected.iter().for_each(|fingerprint| self.remember(*fingerprint));
+            let seen = self.seen(&place.name, found);
+            let nonce = match &preflight {
+                Some(preflight) if served::wants_nonce(&whose, &seen, &expected) => {
+                    match preflight.ask_at(&place.name, address.ip()).await {
+                        Answer::Ours => Nonce::Ours,
+                        Answer::Refused | Answer::Silent => Nonce::Unknown,
+                        _ => Nonce::Others,
+                    }
+                }
+                _ => Nonce::Unknown,
+            };
+            let truth = served::judge(&whose, &seen, nonce, &expected, self.clock.now());
+            self.note(place, address, truth);
         }
     }
 
-    fn toward(&self, place: &Place, address: SocketAddr, proxy_protocol: bool, own: bool) -> Look {
-        Look { address, name: place.name.clone(), proxy_protocol, own, timeout: PATIENCE }
+    /// Whose an address of a name is: ours by an interface or by `public_address`, a front's by `fronted_by`, ours again if
+    /// it has shown a certificate of ours.
+    fn whose(&self, preflight: &Preflight, name: &DomainName, address: SocketAddr) -> Whose {
+        match preflight.owner(name, address.ip()) {
+            Owner::Here => Whose::Here,
+            Owner::Declared => Whose::Declared,
+            Owner::Front => Whose::Fronted(preflight.checks().front(address.ip(), name).unwrap_or_default().to_owned()),
+            Owner::Unknown if self.ours.contains(&address) => Whose::Shown,
+            Owner::Unknown => Whose::Unknown,
+        }
     }
 
     /// What this server holds now.
@@ -170,36 +210,35 @@ impl Truths {
         sources.filter_map(|source| Some(self.certificates.held(source)?.fingerprint)).collect()
     }
 
-    fn judge(
-        &mut self,
-        place: &Place,
-        look: &Look,
-        whose: Whose,
-        found: Result<Vec<u8>, Unseen>,
-        mut expected: Vec<Fingerprint>,
-    ) {
-        // A swap in the middle of a look: either is right.
-        expected.extend(self.expected(&place.server));
-        expected.iter().for_each(|fingerprint| self.remember(*fingerprint));
-        let seen = match found {
+    /// What a look brought, in words of `cert::served`.
+    fn seen(&self, name: &DomainName, found: Result<Vec<u8>, Unseen>) -> Seen {
+        match found {
             Ok(leaf) => match Leaf::read(&leaf) {
-                Ok(leaf) => Seen::Certificate {
-                    earlier: self.earlier.contains(&leaf.fingerprint),
-                    fingerprint: leaf.fingerprint,
-                    not_after: leaf.not_after,
-                    issuer: leaf.issuer,
-                },
+                Ok(leaf) => {
+                    let now = self.clock.now();
+                    let in_force = leaf.not_before <= now && now < leaf.not_after;
+                    Seen::Certificate {
+                        earlier: self.earlier.contains(&leaf.fingerprint),
+                        fits: in_force && leaf.covers(&Identifier::Dns(name.clone())),
+                        fingerprint: leaf.fingerprint,
+                        not_after: leaf.not_after,
+                        issuer: leaf.issuer,
+                    }
+                }
                 Err(bad) => Seen::NoHandshake(bad.to_string()),
             },
             Err(Unseen::Handshake(why)) => Seen::NoHandshake(why),
             Err(other) => Seen::Nobody(other.to_string()),
-        };
-        let truth = served::judge(whose, &seen, &expected, self.clock.now());
-        self.looks += 1;
-        if truth == Truth::Right && !look.own {
-            self.ours.insert(look.address);
         }
-        let key = (place.name.clone(), look.address);
+    }
+
+    /// Keeps what is true of one place now; what is new is published at once.
+    fn note(&mut self, place: &Place, address: SocketAddr, truth: Truth) {
+        self.looks += 1;
+        if truth == Truth::Right && place.own.is_none() {
+            self.ours.insert(address);
+        }
+        let key = (place.name.as_str().to_owned(), address);
         let hash = self.hasher.hash_one(&key);
         if truth == Truth::Right {
             self.right.insert(hash);
@@ -255,6 +294,10 @@ impl Truths {
     }
 }
 
+fn toward(place: &Place, address: SocketAddr, proxy_protocol: bool, own: bool) -> Look {
+    Look { address, name: place.name.as_str().to_owned(), proxy_protocol, own, timeout: PATIENCE }
+}
+
 /// Every name at every listener of ours that speaks TLS, and every public name once more wherever it leads.
 fn places(plan: &Plan) -> Vec<Place> {
     let mut all = Vec::new();
@@ -265,7 +308,9 @@ fn places(plan: &Plan) -> Vec<Place> {
             for (name, server) in named(servers) {
                 let own = Some((address, servers.proxy_protocol));
                 all.push(Place { name: name.clone(), server: server.clone(), own });
-                if address.port() == HTTPS && is_public(&name) && public.insert(name.clone()) {
+                // A resolver that the operator named knows names that the world does not.
+                let known = is_public(name.as_str()) || !plan.checks.resolver.is_empty();
+                if address.port() == HTTPS && known && public.insert(name.clone()) {
                     all.push(Place { name, server, own: None });
                 }
             }
@@ -286,12 +331,12 @@ fn reach(listener: &Listener, servers: &AddressServers) -> Option<SocketAddr> {
 }
 
 /// The plain names of the servers behind an address that hold certificates.
-fn named(servers: &AddressServers) -> Vec<(String, Arc<Server>)> {
+fn named(servers: &AddressServers) -> Vec<(DomainName, Arc<Server>)> {
     let with_tls = |server: &Server| server.tls.as_ref().is_some_and(|tls| !tls.reject_handshake);
     let exact = servers.names.exact.iter().filter(|(_, server)| with_tls(server));
     let exact = exact.filter_map(|(name, server)| {
         let name: DomainName = std::str::from_utf8(name).ok()?.parse().ok()?;
-        Some((name.as_str().to_owned(), server.clone()))
+        Some((name, server.clone()))
     });
     let mut all: Vec<_> = exact.collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));

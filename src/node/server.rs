@@ -164,10 +164,8 @@ impl Server {
         logs.use_plan(&plan.process.error_logs, &files).map_err(Refused)?;
         let (clock, dice): (Arc<dyn Clock>, Arc<dyn Dice>) = (Arc::new(RealClock), Arc::new(RealDice));
         let counters = sockets::workers(&plan).max(COUNTERS);
-        let hostname = super::world::RealWorld { judge_certificates: false }.hostname();
         let files_of_others = Borrowed(opener.clone());
-        let time = JudgedClock::new(clock.clone(), time::uptime, Some(&plan.process.state_path));
-        let time = Arc::new(time);
+        let time = Arc::new(JudgedClock::new(clock.clone(), time::uptime, Some(&plan.process.state_path)));
         let challenges = Arc::new(Challenges::new(time.clone()));
         let certificates = Certificates::new().map_err(|error| refused("making a placeholder certificate", &error))?;
         let tls = Arc::new(Tls::new(certificates, challenges.clone(), time.clone(), Arc::new(files_of_others.clone())));
@@ -181,7 +179,7 @@ impl Server {
             counts: (0..counters).map(|_| Arc::new(Counts::default())).collect(),
             upstreams: Arc::new(Upstreams::default()),
             upstream_tls: tls.clone(),
-            hostname: Bytes::from(hostname),
+            hostname: Bytes::from(super::world::RealWorld { judge_certificates: false }.hostname()),
             number: 0,
         };
         let bare = Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) };

@@ -1,7 +1,9 @@
 //! What does an authority find that looks for a name of ours? Asks DNS with a resolver of its own, asks each address for a
-//! nonce below the path of challenges, follows what redirects, climbs the tree of CAA. Finds; `cert::reach` judges.
+//! nonce below the path of challenges or for a probe of TLS-ALPN-01, follows what redirects, climbs the tree of CAA. Finds;
+//! `cert::reach` judges.
 
 mod fetch;
+mod handshake;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,8 +16,10 @@ use hickory_proto::rr::{RData, RecordType};
 use crate::cert::caa::Property;
 use crate::cert::dns01;
 use crate::cert::reach::{Addresses, Answer, Caa, Facts, Owner, Seen, is_special};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::net::dns::{self, Dns, DnsError};
+use crate::net::own;
+use crate::plan::acme::ChallengeKind;
 use crate::plan::checks::{Check, Checks};
 use crate::words::DomainName;
 use crate::zone::challenges::Challenges;
@@ -63,30 +67,33 @@ impl Preflight {
         Preflight { ports: (http, https), ..self }
     }
 
+    /// The time by which certificates are kept.
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
     /// The terms.
     pub fn checks(&self) -> &Checks {
         &self.checks
     }
 
-    /// Looks at one name; `addresses_wanted`: at where it leads; else at where the record of DNS-01 stands.
-    pub async fn look(&self, name: &DomainName, addresses_wanted: bool) -> Facts {
-        let unknown = |why: &str| Facts {
-            name: name.clone(),
-            addresses: Addresses::Unknown(why.to_owned()),
-            caa: Caa::Unknown,
-            alias: Vec::new(),
-        };
+    /// Looks at one name as an authority does for a validation by `kind`: at where it leads, or at where the record of
+    /// DNS-01 stands.
+    pub async fn look(&self, name: &DomainName, kind: ChallengeKind) -> Facts {
+        let unknown = |why: &str| not_looked_at(name, why);
         if self.checks.resolver.is_empty() && is_special(name) {
             return unknown("no public resolver knows such names");
         }
         if self.rests() {
             return unknown("the resolver does not answer");
         }
+        // Whoever waits for a turn has not been looked at for too long.
+        let _turn = self.running.acquire().await;
+        let by_dns = kind == ChallengeKind::Dns01;
         let looked = tokio::time::timeout(WHOLE, async {
-            let _turn = self.running.acquire().await;
             let addresses = async {
-                match addresses_wanted && self.checks.makes(Check::Reach, name) {
-                    true => self.addresses(name).await,
+                match !by_dns && self.checks.makes(Check::Reach, name) {
+                    true => self.addresses(name, kind).await,
                     false => Addresses::NotAsked,
                 }
             };
@@ -98,56 +105,97 @@ impl Preflight {
             };
             let alias = async {
                 let Ok(record) = dns::name(&dns01::record_name(name)) else { return Vec::new() };
-                match addresses_wanted {
-                    true => Vec::new(),
-                    false => self.dns.chain(&record).await.unwrap_or_default().iter().map(dns::text).collect(),
+                match by_dns {
+                    false => Vec::new(),
+                    true => self.dns.chain(&record).await.unwrap_or_default().iter().map(dns::text).collect(),
                 }
             };
             let (addresses, caa, alias) = tokio::join!(addresses, caa, alias);
-            Facts { name: name.clone(), addresses, caa, alias }
+            Facts { name: name.clone(), addresses, caa, alias, stranger: None }
         });
         looked.await.unwrap_or_else(|_| unknown("looking took too long"))
     }
 
-    async fn addresses(&self, name: &DomainName) -> Addresses {
+    /// Where the world's resolver says that a name leads; nothing where nobody can tell from here.
+    pub async fn leads_to(&self, name: &DomainName) -> Vec<IpAddr> {
+        if (self.checks.resolver.is_empty() && is_special(name)) || self.rests() {
+            return Vec::new();
+        }
+        self.resolve(name).await.unwrap_or_default()
+    }
+
+    /// What a question for our nonce brings at one address of a name.
+    pub async fn ask_at(&self, name: &DomainName, ip: IpAddr) -> Answer {
+        let Some(question) = self.question(name, ChallengeKind::Http01) else { return Answer::Silent };
+        let answer = question.ask(self.dns.clone(), self.place(name, ip, ChallengeKind::Http01)).await;
+        question.end(&self.challenges);
+        answer
+    }
+
+    /// Whose an address of a name is.
+    pub fn owner(&self, name: &DomainName, ip: IpAddr) -> Owner {
+        match (self.checks.public(ip), own::is_interface(ip), self.checks.front(ip, name)) {
+            (Some(_), ..) => Owner::Declared,
+            (None, true, _) => Owner::Here,
+            (None, false, Some(_)) => Owner::Front,
+            (None, false, None) => Owner::Unknown,
+        }
+    }
+
+    async fn resolve(&self, name: &DomainName) -> Result<Vec<IpAddr>, String> {
         let found = match dns::name(dns01::bare(name)) {
             Ok(asked) => self.dns.addresses(&asked).await,
             Err(error) => Err(error),
         };
-        let mut found = match found {
+        found.map_err(|error| {
+            self.note(&error);
+            error.to_string()
+        })
+    }
+
+    async fn addresses(&self, name: &DomainName, kind: ChallengeKind) -> Addresses {
+        let mut found = match self.resolve(name).await {
             Ok(found) if found.is_empty() => return Addresses::Missing,
             Ok(found) => found,
-            Err(error) => {
-                self.note(&error);
-                return Addresses::Unknown(error.to_string());
-            }
+            Err(why) => return Addresses::Unknown(why),
         };
         found.truncate(MOST);
-        let Some(nonce) = self.nonce() else { return Addresses::Unknown("too many challenges are open".into()) };
-        let ours = interfaces();
+        let Some(question) = self.question(name, kind) else {
+            return Addresses::Unknown("too many challenges are open".into());
+        };
         let mut seen = Vec::new();
         let mut asked = tokio::task::JoinSet::new();
         for ip in found {
-            let public = self.checks.public(ip);
-            let owner = match (public, ours.contains(&ip)) {
-                (Some(_), _) => Owner::Declared,
-                (None, true) => Owner::Here,
-                (None, false) => Owner::Unknown,
-            };
-            let at = public.and_then(|public| public.via).unwrap_or(SocketAddr::new(ip, self.ports.0));
-            let place = fetch::Place { name: dns01::bare(name).to_owned(), at, ports: self.ports };
-            let (dns, token, accepted) = (self.dns.clone(), nonce.token.clone(), nonce.accepted.clone());
-            asked.spawn(async move {
-                let answer = tokio::time::timeout(ONE * 2, fetch::fetch(&dns, place, &token, &accepted)).await;
-                Seen { ip, owner, answer: answer.unwrap_or(Answer::Silent) }
-            });
+            let (owner, place) = (self.owner(name, ip), self.place(name, ip, kind));
+            let (question, dns) = (question.clone(), self.dns.clone());
+            asked.spawn(async move { Seen { ip, owner, answer: question.ask(dns, place).await } });
         }
         while let Some(one) = asked.join_next().await {
             seen.extend(one.ok());
         }
-        self.challenges.close_http01(&nonce.token);
+        question.end(&self.challenges);
         seen.sort_by_key(|seen| seen.ip);
         Addresses::Found(seen)
+    }
+
+    fn place(&self, name: &DomainName, ip: IpAddr, kind: ChallengeKind) -> fetch::Place {
+        let public = self.checks.public(ip);
+        let (via, port) = match kind {
+            ChallengeKind::TlsAlpn01 => (public.and_then(|public| public.tls_via), self.ports.1),
+            _ => (public.and_then(|public| public.via), self.ports.0),
+        };
+        let at = via.unwrap_or(SocketAddr::new(ip, port));
+        fetch::Place { name: dns01::bare(name).to_owned(), at, ports: self.ports }
+    }
+
+    fn question(&self, name: &DomainName, kind: ChallengeKind) -> Option<Question> {
+        match kind {
+            ChallengeKind::TlsAlpn01 => {
+                handshake::Probe::open(dns01::bare(name), &self.challenges, self.clock.now() + WHOLE * 2)
+                    .map(Question::Handshake)
+            }
+            _ => self.nonce().map(Question::Nonce),
+        }
     }
 
     /// The relevant set (RFC 8659 3): that of the nearest name at or above it that has one.
@@ -209,17 +257,40 @@ impl Preflight {
     }
 }
 
+/// Facts about a name that nobody had a look at.
+pub fn not_looked_at(name: &DomainName, why: &str) -> Facts {
+    let addresses = Addresses::Unknown(why.to_owned());
+    Facts { name: name.clone(), addresses, caa: Caa::Unknown, alias: Vec::new(), stranger: None }
+}
+
+#[derive(Clone)]
 struct Nonce {
     token: String,
     accepted: Vec<String>,
 }
 
-/// The addresses of this machine's interfaces.
-fn interfaces() -> Vec<IpAddr> {
-    let all = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
-    all.filter_map(|address| {
-        let four = address.as_sockaddr_in().map(|four| IpAddr::V4(four.ip()));
-        four.or_else(|| address.as_sockaddr_in6().map(|six| IpAddr::V6(six.ip())))
-    })
-    .collect()
+/// What is asked at each address.
+#[derive(Clone)]
+enum Question {
+    Nonce(Nonce),
+    Handshake(handshake::Probe),
+}
+
+impl Question {
+    async fn ask(&self, dns: Dns, place: fetch::Place) -> Answer {
+        let asked = async {
+            match self {
+                Question::Nonce(nonce) => fetch::fetch(&dns, place, &nonce.token, &nonce.accepted).await,
+                Question::Handshake(probe) => probe.ask(place.at).await,
+            }
+        };
+        tokio::time::timeout(ONE * 2, asked).await.unwrap_or(Answer::Silent)
+    }
+
+    fn end(&self, challenges: &Challenges) {
+        match self {
+            Question::Nonce(nonce) => challenges.close_http01(&nonce.token),
+            Question::Handshake(probe) => probe.end(),
+        }
+    }
 }

@@ -195,6 +195,22 @@ impl Challenges {
         write(&self.tls_alpn01).remove(&*sni.to_ascii_lowercase());
     }
 
+    /// Opens a question of our own for `sni`, unless a challenge for it is open, which serves as well.
+    pub fn open_probe(&self, sni: &str, certificate: Arc<CertifiedKey>, until: UnixTime) -> Result<(), TableFull> {
+        if self.tls_alpn01(sni).is_some() {
+            return Ok(());
+        }
+        self.open_tls_alpn01(sni, certificate, until)
+    }
+
+    /// Ends a question of our own; a challenge that took its place stays.
+    pub fn close_probe(&self, sni: &str, certificate: &Arc<CertifiedKey>) {
+        let (mut table, sni) = (write(&self.tls_alpn01), sni.to_ascii_lowercase());
+        if table.get(&*sni).is_some_and(|open| Arc::ptr_eq(&open.value, certificate)) {
+            table.remove(&*sni);
+        }
+    }
+
     /// The certificate to show to a client that offers only [`TLS_ALPN01`] and asks for `sni`.
     pub fn tls_alpn01(&self, sni: &str) -> Option<Arc<CertifiedKey>> {
         let table = read(&self.tls_alpn01);

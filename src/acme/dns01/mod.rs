@@ -114,6 +114,23 @@ impl Dns01 {
         Dns01 { providers: providers.to_vec(), turns, secrets, clock, dns }
     }
 
+    /// Why the record of DNS-01 for `name` cannot be written where the CNAMEs of `chain` lead, as far as that can be told
+    /// without writing. An empty chain, or a secret that cannot be read now, says nothing.
+    pub fn stranger(&self, name: &DomainName, chain: &[String]) -> Option<Dns01Error> {
+        if chain.is_empty() {
+            return None;
+        }
+        let settings = match self.provider(chain) {
+            Ok(provider) => &self.providers[provider],
+            Err(error) => return Some(error),
+        };
+        let wanted = match &settings.method {
+            Method::AcmeDns { accounts, .. } => Some(acme_dns::full_domain(self, accounts, name).ok()?),
+            _ => None,
+        };
+        dns01::target(chain, &settings.domains, wanted.as_deref()).err().map(Dns01Error::from)
+    }
+
     /// Writes the record that `wish` asks for.
     ///
     /// # Errors

@@ -64,6 +64,7 @@ impl Scope for HttpDraft {
             "acme_issuer" => acme::issuer(reader, directive),
             "acme_dns_provider" => acme_dns::provider(reader, directive),
             "public_address" => checks::public_address(reader, directive),
+            "fronted_by" => checks::fronted_by(reader, directive),
             "skip_checks" => checks::skip(reader, directive),
             "acme_resolver" => acme_dns::resolver(reader, directive),
             "acme_on_demand" => on_demand::take(reader, directive),

@@ -86,6 +86,7 @@ impl Scope for MainDraft {
             "acme_issuer" => acme::issuer(reader, directive),
             "acme_dns_provider" => acme_dns::provider(reader, directive),
             "public_address" => checks::public_address(reader, directive),
+            "fronted_by" => checks::fronted_by(reader, directive),
             "skip_checks" => checks::skip(reader, directive),
             "acme_resolver" => acme_dns::resolver(reader, directive),
             "acme_on_demand" => super::on_demand::take(reader, directive),

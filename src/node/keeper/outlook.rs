@@ -3,11 +3,50 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::{Keeper, Word};
-use crate::cert::stage::Event;
+use crate::acme::Ca;
+use crate::cert::inspect::Leaf;
+use crate::cert::reach;
+use crate::cert::stage::{Attempt, Event, Stage};
+use crate::clock::UnixTime;
 use crate::node::lookout::{Lookout, wakes};
 use crate::plan::acme::ChallengeKind;
+use crate::plan::certificate::CertSpec;
 use crate::words::Identifier;
+
+/// A look at the names of an order before it is placed.
+pub(super) struct Foresight {
+    lookout: Arc<Lookout>,
+    /// Whether what is found may hold the order back.
+    heeds: bool,
+    now: UnixTime,
+}
+
+impl Foresight {
+    /// Looks; true if the order is not to be placed. What is found is reported either way.
+    pub(super) async fn holds_back(
+        &self,
+        ca: &Ca,
+        spec: &CertSpec,
+        attempt: &Attempt,
+        reports: &mpsc::WeakUnboundedSender<Word>,
+    ) -> bool {
+        let within = attempt.give_up_at.since(self.now) / 4;
+        let found = self.lookout.hindrance(ca, &spec.identifiers, attempt.way.challenge, within).await;
+        let Some((sights, why)) = found else { return false };
+        let Some(reports) = reports.upgrade() else { return true };
+        let _ = reports.send(Word::Event(Event::Looked(sights)));
+        match self.heeds {
+            true => drop(reports.send(Word::Event(Event::Failed(attempt.number, why)))),
+            false => {
+                tracing::info!(level = "notice", "{}: the authority is asked for it now, in spite of: {why}", spec.id)
+            }
+        }
+        self.heeds
+    }
+}
 
 impl Keeper {
     /// The same, looking at names before an authority is asked for them.
@@ -28,6 +67,23 @@ impl Keeper {
                 let _ = reports.send(Word::Event(Event::Looked(sights)));
             }
         });
+    }
+
+    /// What is needed to look before an order is placed; `None`: nobody looks.
+    pub(super) fn foresight(&self) -> Option<Foresight> {
+        let heeds = reach::heeds(self.stage.trouble().failures);
+        self.lookout.clone().map(|lookout| Foresight { lookout, heeds, now: self.tools.clock.now() })
+    }
+
+    /// An authority has validated names and issued for them: that teaches what our own looks are worth.
+    pub(super) fn learn(&self, number: u64, names: &[Identifier], leaf: &Leaf) {
+        let kind = match &self.stage {
+            Stage::Ordering { attempt, .. } if attempt.number == number => attempt.way.challenge,
+            _ => None,
+        };
+        let (Some(kind), Some(lookout)) = (kind, self.lookout.clone()) else { return };
+        let (names, life) = (names.to_vec(), leaf.not_after.since(leaf.not_before));
+        drop(tokio::task::spawn_blocking(move || lookout.passed(&names, kind, life)));
     }
 
     /// While this waits after a failure that has a cause outside, watches for its end.

@@ -47,7 +47,10 @@ pub async fn fetch(dns: &Dns, place: Place, token: &str, accepted: &[String]) ->
         let page = match ask(&name, at, tls, &path).await {
             Ok(page) => page,
             // The first hop is the address itself; later ones are what it sends authorities to.
-            Err(_) if tls => return Answer::Insists { status: 0, by: redirected_by },
+            Err(_) if !redirected_by.is_empty() => {
+                let to = format!("{}://{name}", if tls { "https" } else { "http" });
+                return Answer::Astray { to, by: redirected_by };
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && first_at.is_some() => {
                 return Answer::Refused;
             }
