@@ -194,15 +194,15 @@ fn words(server: &Server) -> String {
 }
 
 fn judge(case: &Case, proxy: &Faulty) -> Result<(), String> {
-    let (orders, in_five, met) = (proxy.orders(), proxy.most_within(Duration::from_secs(5)), proxy.all_met());
+    let (orders, in_one, met) = (proxy.orders(), proxy.most_within(Duration::from_secs(1)), proxy.all_met());
     let met = met || matches!(case.2, When::Times(0));
     let left = ["authorization stuck pending", "token with path characters"].contains(&case.0);
     if left && proxy.deactivated() == 0 {
         return Err(format!("{}: the authorization of the first order stays open\n{}", case.0, proxy.log()));
     }
-    match (met, orders, in_five) {
-        (true, 1..=2, ..=50) => Ok(()),
-        _ => Err(format!("{}: met {met}, {orders} orders, {in_five} requests in 5 s\n{}", case.0, proxy.log())),
+    match (met, orders, in_one) {
+        (true, 1..=2, ..=10) => Ok(()),
+        _ => Err(format!("{}: met {met}, {orders} orders, {in_one} requests in a second\n{}", case.0, proxy.log())),
     }
 }
 

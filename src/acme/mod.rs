@@ -10,6 +10,7 @@ pub mod internal;
 mod jws;
 mod keys;
 mod order;
+mod pacing;
 mod proxy;
 mod renewal;
 mod steps;

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::fault::{self, Fault};
 use super::jws::AccountKey;
+use super::pacing::Pacing;
 use super::proxy::Proxy;
 use super::wire::{Wire, same_origin};
 use crate::clock::{Clock, UnixTime};
@@ -92,8 +93,10 @@ impl Transport {
     /// The way to `server`; nothing is asked yet. The proxy is that of the environment.
     pub fn new(server: &AcmeServer, clock: Arc<dyn Clock>) -> Transport {
         let proxy = Proxy::from_environment(|name| std::env::var(name).ok());
+        let directory = server.directory.parse::<Uri>();
+        let pacing = Pacing::toward(&directory.as_ref().map_or_else(|_| server.directory.to_string(), origin));
         Transport {
-            wire: Wire::new(server.trusted_certificate.clone(), server.verify, proxy, clock.clone()),
+            wire: Wire::new(server.trusted_certificate.clone(), server.verify, proxy, clock.clone(), pacing),
             clock,
             directory_url: server.directory.to_string(),
             directory: Mutex::default(),

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::fault::Fault;
+use super::pacing::Pacing;
 use super::proxy::Proxy;
 use super::trust;
 use crate::clock::Clock;
@@ -43,13 +44,20 @@ pub struct Wire {
     clock: Arc<dyn Clock>,
     tls: OnceLock<Arc<ClientConfig>>,
     idle: Mutex<HashMap<String, Vec<Sender>>>,
+    pacing: Arc<Pacing>,
 }
 
 impl Wire {
     /// Connects to nobody yet; roots are read with the first request. Where the machine's clock is doubted, an authority is
-    /// judged by `clock` too.
-    pub fn new(trusted: Option<PathBuf>, verify: bool, proxy: Proxy, clock: Arc<dyn Clock>) -> Wire {
-        Wire { trusted, verify, proxy, clock, tls: OnceLock::new(), idle: Mutex::default() }
+    /// judged by `clock` too. All requests keep to `pacing`.
+    pub fn new(
+        trusted: Option<PathBuf>,
+        verify: bool,
+        proxy: Proxy,
+        clock: Arc<dyn Clock>,
+        pacing: Arc<Pacing>,
+    ) -> Wire {
+        Wire { trusted, verify, proxy, clock, tls: OnceLock::new(), idle: Mutex::default(), pacing }
     }
 
     /// Sends a request and reads the whole response, whatever its status.
@@ -97,6 +105,8 @@ impl Wire {
             }
             Ok(Response::from_parts(parts, content.freeze()))
         };
+        // At the last moment: a connection that was slow to come would push requests together.
+        self.pacing.turn().await;
         let response = match timeout(EXCHANGE, whole).await {
             Ok(response) => response?,
             Err(_) => return Err(Fault::TimedOut { origin: place.origin.clone() }),

@@ -24,6 +24,7 @@ pub mod lessons;
 pub mod notice;
 pub mod on_demand;
 pub mod overdue;
+pub mod pace;
 pub mod pem;
 pub mod policy;
 pub mod preflight;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use zeroize::Zeroize;
 
 use super::{Dns01, Dns01Error, Standing};
+use crate::acme::pacing::Pacing;
 use crate::acme::proxy::Proxy;
 use crate::acme::wire::Wire;
 use crate::cert::dns01;
@@ -50,7 +51,7 @@ pub async fn present(ours: &Dns01, settings: &DnsProvider, standing: &Standing) 
         .body(Bytes::from(body))
         .map_err(|error| failed(error.to_string()))?;
     let proxy = Proxy::from_environment(|name| std::env::var(name).ok());
-    let wire = Wire::new(trusted.clone(), true, proxy, ours.clock.clone());
+    let wire = Wire::new(trusted.clone(), true, proxy, ours.clock.clone(), Pacing::toward(url));
     let response = wire.exchange(request).await;
     let response = response.map_err(|fault| failed(fault.to_string()))?;
     if response.status().is_success() {
