@@ -29,6 +29,9 @@ const LAST_CALL: Duration = Duration::from_millis(50);
 /// How long a connection whose listener is gone from the plan is held until the loop hears about it.
 const HOLD: Duration = Duration::from_secs(2);
 
+/// That there are no descriptors is said once in this time: where few are left, it ends and begins many times a second.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
 /// `$connection`: unique in the process.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
@@ -51,14 +54,17 @@ pub struct Worker {
     counts: Arc<Counts>,
     limit: Cell<usize>,
     open: Cell<usize>,
-    /// No descriptor was to be had at the last try, and that has been said.
+    /// No descriptor was to be had at the last try.
     starved: Cell<bool>,
+    /// When that was said last, and whether its end has been said too.
+    complained: Cell<(Option<Instant>, bool)>,
 }
 
 impl Worker {
     /// A worker that holds `limit` connections at most (`worker_connections`) and counts in `counts`.
     pub fn new(limit: usize, counts: Arc<Counts>) -> Rc<Worker> {
-        Rc::new(Worker { counts, limit: Cell::new(limit), open: Cell::new(0), starved: Cell::new(false) })
+        let (open, starved, complained) = (Cell::new(0), Cell::new(false), Cell::new((None, true)));
+        Rc::new(Worker { counts, limit: Cell::new(limit), open, starved, complained })
     }
 
     /// Changes the limit; connections beyond it live on.
@@ -76,7 +82,10 @@ impl Worker {
         if own {
             return Some(Held(None));
         }
-        if self.starved.replace(false) {
+        if self.starved.replace(false)
+            && let (said, false) = self.complained.get()
+        {
+            self.complained.set((said, true));
             tracing::info!(level = "notice", "connections are accepted again");
         }
         self.counts.accepted.fetch_add(1, Ordering::Relaxed);
@@ -281,7 +290,9 @@ where
             tracing::info!("accept4() on {} failed ({})", shown(address), super::dial::errno(error));
             return tokio::task::yield_now().await;
         }
-        if !self.worker.starved.replace(true) {
+        let (said, _) = self.worker.complained.get();
+        if !self.worker.starved.replace(true) && said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+            self.worker.complained.set((Some(Instant::now()), false));
             let (address, why) = (shown(address), super::dial::errno(error));
             tracing::error!(level = "crit", "accept4() on {address} failed ({why}); tried again until it works");
         }
