@@ -107,11 +107,42 @@ impl Opener for Master {
 /// What is allowed now: by the plan in force, then by one that is about to be.
 pub type InForce = Arc<RwLock<Vec<Arc<Allowed>>>>;
 
+/// A set of paths. Kept as digests: it outlives the plan whose paths it holds, and there may be many thousands.
+#[derive(Clone, Debug, Default)]
+pub struct Paths(HashSet<[u8; 16]>);
+
+impl Paths {
+    /// Takes one in.
+    pub fn insert(&mut self, path: &Path) {
+        self.0.insert(Paths::digest(path));
+    }
+
+    /// Whether this very path is in it.
+    pub fn contains(&self, path: &Path) -> bool {
+        self.0.contains(&Paths::digest(path))
+    }
+
+    /// Half of a SHA-256: nobody finds another path with the same.
+    fn digest(path: &Path) -> [u8; 16] {
+        use std::os::unix::ffi::OsStrExt;
+        let whole = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, path.as_os_str().as_bytes());
+        let mut half = [0; 16];
+        half.copy_from_slice(&whole.as_ref()[..16]);
+        half
+    }
+}
+
+impl<P: AsRef<Path>> Extend<P> for Paths {
+    fn extend<I: IntoIterator<Item = P>>(&mut self, paths: I) {
+        paths.into_iter().for_each(|path| self.insert(path.as_ref()));
+    }
+}
+
 /// What the master opens for the server process.
 #[derive(Clone, Debug, Default)]
 pub struct Allowed {
     /// For reading.
-    pub read: HashSet<Arc<Path>>,
+    pub read: Paths,
     /// For append.
     pub append: HashSet<PathBuf>,
     /// What is written for others.

@@ -1,7 +1,6 @@
 //! Which files does a plan name? The master opens these for the server process, and no others.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::plan::Plan;
 use crate::plan::acme::{AccountKey, Authority};
@@ -25,9 +24,9 @@ pub fn by(plan: &Plan) -> Allowed {
     }
     for issuer in &plan.issuers {
         if let Authority::Acme(server) = &issuer.authority {
-            named.read.extend(server.trusted_certificate.as_ref().map(shared));
+            named.read.extend(server.trusted_certificate.as_ref());
             if let AccountKey::File(path) = &server.account_key {
-                named.read.insert(shared(path));
+                named.read.insert(path);
             }
             if let Some(account) = &server.external_account {
                 named.secret(&account.key);
@@ -41,18 +40,14 @@ pub fn by(plan: &Plan) -> Allowed {
                     named.pair(pair);
                 }
             }
-            named.read.extend(tls.ticket_keys.iter().map(shared));
+            named.read.extend(tls.ticket_keys.iter());
             let trusted = [&tls.client_certificate, &tls.trusted_certificate, &tls.crl];
-            named.read.extend(trusted.into_iter().flatten().map(shared));
+            named.read.extend(trusted.into_iter().flatten());
         }
         named.location(&server.root);
         named.tree(&server.locations);
     }
     named
-}
-
-fn shared(path: impl AsRef<Path>) -> Arc<Path> {
-    path.as_ref().into()
 }
 
 impl Allowed {
@@ -65,16 +60,16 @@ impl Allowed {
     }
 
     fn pair(&mut self, pair: &FileCertificate) {
-        self.read.extend([pair.certificate.clone(), pair.key.clone()]);
-        self.read.extend(pair.passwords.clone());
+        self.read.extend([&pair.certificate, &pair.key]);
+        self.read.extend(&pair.passwords);
     }
 
     fn secret(&mut self, secret: &SecretRef) {
         match secret {
-            SecretRef::File(path) => drop(self.read.insert(shared(path))),
+            SecretRef::File(path) => self.read.insert(path),
             SecretRef::Credential(name) => {
                 if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
-                    self.read.insert(shared(PathBuf::from(folder).join(name)));
+                    self.read.insert(&PathBuf::from(folder).join(name));
                 }
             }
             SecretRef::Env(_) | SecretRef::Literal(_) => {}
@@ -93,12 +88,12 @@ impl Allowed {
         if let Some(basic) = &settings.access.basic
             && let Some(path) = basic.user_file.as_literal()
         {
-            self.read.insert(Path::new(&*String::from_utf8_lossy(path)).into());
+            self.read.insert(Path::new(&*String::from_utf8_lossy(path)));
         }
         if let Handler::Proxy(proxy) = &location.handler
             && let Some(tls) = &proxy.tls
         {
-            self.read.extend([&tls.trusted_certificate, &tls.crl].into_iter().flatten().map(shared));
+            self.read.extend([&tls.trusted_certificate, &tls.crl].into_iter().flatten());
             tls.certificate.iter().for_each(|pair| self.pair(pair));
         }
         self.script(&location.script);
