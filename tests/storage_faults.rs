@@ -357,6 +357,52 @@ fn a_state_path_that_cannot_be_read_is_said_and_certificates_are_served() {
     assert_eq!(epoch(&site), 1, "{}", server.complaints());
 }
 
+#[test]
+fn what_is_left_of_an_unreadable_state_path_is_served_and_restarts_order_nothing() {
+    let http_port = free_port();
+    let pebble = Pebble::start(http_port, free_port());
+    let site = site(&format!(
+        "uri {}; ssl_trusted_certificate {}; challenge http; accept_terms_of_service; limits orders=300/3h set=5/7d;",
+        pebble.directory(),
+        pebble.trusted()
+    ));
+    let path = state(&site);
+    let more = format!("state_path {};\nacme_challenge_listen 127.0.0.1:{http_port};\n", path.display());
+    site.file("semper.conf", more);
+    let server = Semper::serve(&site);
+    let first = certified(&server);
+    wait_for("it to be kept", PATIENCE, || epoch(&site) == 1);
+    drop(server);
+    // Nobody can read a folder as a file, the super-user neither.
+    std::fs::rename(path.join("FORMAT"), site.dir().join("FORMAT")).unwrap();
+    std::fs::create_dir(path.join("FORMAT")).unwrap();
+    let server = Semper::serve(&site);
+    assert_eq!(certified(&server), first, "{}", server.complaints());
+    drop(server);
+    // And nothing is left of the certificate: it is not ordered with each start, but when somebody asks.
+    std::fs::rename(path.join("certs"), site.dir().join("certs")).unwrap();
+    for _ in 0..3 {
+        let server = Semper::serve(&site);
+        wait_for("the reason", PATIENCE, || server.complaints().contains("Put the state path in order"));
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(pebble.issued(), 1, "{}", server.complaints());
+    }
+    let server = Semper::serve(&site);
+    let status = Semper::run(&["status", "--state", path.to_str().unwrap()]);
+    assert!(format!("{status:?}").contains("Put the state path in order"), "{status:?}");
+    Semper::run(&["renew", NAME, "--state", path.to_str().unwrap()]);
+    assert_ne!(certified(&server), first);
+    assert_eq!(pebble.issued(), 2);
+    drop(server);
+    // Put in order again, it has all that it had.
+    std::fs::remove_dir(path.join("FORMAT")).unwrap();
+    let _ = std::fs::remove_dir_all(path.join("certs"));
+    std::fs::rename(site.dir().join("FORMAT"), path.join("FORMAT")).unwrap();
+    std::fs::rename(site.dir().join("certs"), path.join("certs")).unwrap();
+    let server = Semper::serve(&site);
+    assert_eq!((certified(&server), pebble.issued()), (first, 2), "{}", server.complaints());
+}
+
 /// The answer's pace is the client's, and the upstream's the disk's: neither costs a byte.
 #[test]
 fn an_answer_that_no_longer_fits_the_disk_arrives_whole() {

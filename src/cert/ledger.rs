@@ -21,6 +21,11 @@ const TOGETHER: u32 = 10;
 /// A clock that goes back by more was set; what was noted by the old one counts as of now.
 const SET_BACK: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
+/// Where nobody knows what was ordered before, nothing is ordered by itself for so long: whoever is started again and
+/// again, and finds nothing each time, must not order each time.
+const QUARANTINE: Duration = Duration::from_secs(900);
+/// And then only so much in a day.
+const UNKNOWN_A_DAY: u32 = 50;
 
 /// Why an order is wanted: the more pressing, the deeper it may reach into the reserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,8 +74,17 @@ pub struct Used {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     books: BTreeMap<String, Book>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    doubt: Option<Doubt>,
     #[serde(skip)]
     changes: Changes,
+}
+
+/// Nobody knows what was ordered before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Doubt {
+    /// From the first question on.
+    since: Option<UnixTime>,
 }
 
 /// How often something was noted. Says nothing about what stands in the books, so it is never compared.
@@ -119,9 +133,21 @@ pub struct Refused {
 }
 
 impl Ledger {
+    /// An empty ledger in the place of one that is lost: authorities with limits are asked late and little.
+    pub fn doubtful() -> Ledger {
+        Ledger { doubt: Some(Doubt::default()), ..Ledger::default() }
+    }
+
+    /// The same, but something may be missing in it.
+    pub fn doubted(self) -> Ledger {
+        Ledger { doubt: Some(Doubt::default()), ..self }
+    }
+
     /// The moment from which on this order is within the limits; `now` or earlier: it may begin.
     pub fn free_at(&mut self, wish: &Wish<'_>, now: UnixTime) -> UnixTime {
         let Wish { limits, names, urgency, .. } = *wish;
+        let doubt = self.doubt.as_mut().filter(|_| limits.orders.is_some());
+        let doubt = doubt.map(|doubt| *doubt.since.get_or_insert(now)).filter(|since| now.since(*since) < DAY * 8);
         let book = self.book(wish.authority, now);
         let mut free = UnixTime(i64::MIN);
         let mut until = |list: Option<&Vec<UnixTime>>, rate: Rate, allowed: u32| {
@@ -131,6 +157,10 @@ impl Ledger {
             let per = if limits.elastic { wish.life.map_or(rate.per, |life| life.min(rate.per)) } else { rate.per };
             let reserve = if urgency == Urgency::Ordinary { 2 } else { 1 };
             until(book.sets.get(&set_key(names)), Rate { per, ..rate }, rate.count.saturating_sub(reserve));
+        }
+        if let (Some(_), Some(rate)) = (doubt, limits.set) {
+            until(book.sets.get(&set_key(names)), rate, 1);
+            until(Some(&book.orders), Rate { count: UNKNOWN_A_DAY, per: DAY }, UNKNOWN_A_DAY);
         }
         if let Some(rate) = limits.failures {
             let reserve = if matches!(urgency, Urgency::Asked | Urgency::Expiring) { 1 } else { 2 };
@@ -153,7 +183,8 @@ impl Ledger {
         }
         let gaps = names.iter().filter_map(|name| book.failed.get(&name.to_string())?.rests_until(limits.row));
         let refused = book.refused.iter().filter(|refused| refused.scope.meets(wish, &set_key(names)));
-        gaps.chain(refused.map(|refused| refused.until)).fold(free, UnixTime::max)
+        let rests = doubt.filter(|_| urgency < Urgency::Asked).map(|since| since + QUARANTINE);
+        gaps.chain(refused.map(|refused| refused.until)).chain(rests).fold(free, UnixTime::max)
     }
 
     /// Grows with everything that must be on disk before its effects are performed.
@@ -252,11 +283,11 @@ impl Ledger {
     /// The text of the record, without what has no effect any more.
     pub fn write(&mut self, now: UnixTime) -> Vec<u8> {
         self.books.values_mut().for_each(|book| book.prune(now));
+        self.doubt = self.doubt.filter(|doubt| doubt.since.is_none_or(|since| now.since(since) < DAY * 8));
         serde_json::to_vec(&Versioned { version: VERSION, ledger: &*self }).unwrap_or_default()
     }
 
-    /// Reads [`Ledger::write`]; `None` for anything damaged or of another version: it then begins empty, and the authority
-    /// itself says no.
+    /// Reads [`Ledger::write`]; `None` for anything damaged or of another version: [`Ledger::doubtful`] takes its place.
     pub fn read(text: &[u8]) -> Option<Ledger> {
         serde_json::from_slice(text).ok().filter(|v: &Versioned<Ledger>| v.version == VERSION).map(|v| v.ledger)
     }

@@ -180,3 +180,44 @@ fn the_record_reads_what_it_wrote_and_nothing_damaged() {
     // Whatever has no effect any more is left out.
     assert!(ledger.write(NOW + DAY * 500).len() < text.len() / 2);
 }
+
+#[test]
+fn where_the_ledger_is_lost_little_is_ordered_and_late() {
+    let limits = Limits::LETS_ENCRYPT;
+    let names = ["a.example.com".parse().unwrap()];
+    let wish = Wish {
+        authority: "https://ca/",
+        limits: &limits,
+        names: &names,
+        renewal: false,
+        urgency: Urgency::Bare,
+        life: None,
+    };
+    let begun = UnixTime::from_seconds(1_000_000);
+    let mut ledger = Ledger::doubtful();
+    let rested = begun + Duration::from_secs(900);
+    assert_eq!(ledger.free_at(&wish, begun), rested);
+    // Whoever asks gets it, and what ends soon does not wait either.
+    assert!(ledger.free_at(&Wish { urgency: Urgency::Asked, ..wish }, begun) <= begun);
+    // A restart does not begin the rest again, if there is a disk.
+    let mut ledger = Ledger::read(&ledger.write(begun)).unwrap();
+    assert!(ledger.free_at(&wish, rested) <= rested);
+    ledger.ordered(&wish, rested);
+    ledger.issued(&wish, rested, rested);
+    // One of these names in a week, fifty in a day.
+    assert_eq!(ledger.free_at(&wish, rested), rested + Duration::from_secs(7 * 86_400));
+    for number in 1..50 {
+        let names = [format!("n{number}.example{number}.com").parse().unwrap()];
+        let other = Wish { names: &names, ..wish };
+        assert!(ledger.free_at(&other, rested) <= rested, "{number}");
+        ledger.ordered(&other, rested);
+    }
+    let names = ["last.example.org".parse().unwrap()];
+    let last = Wish { names: &names, ..wish };
+    assert_eq!(ledger.free_at(&last, rested), rested + Duration::from_secs(86_400));
+    // It does not last for ever, and does not concern one's own authority.
+    let later = rested + Duration::from_secs(9 * 86_400);
+    assert!(Ledger::read(&ledger.write(later)).unwrap().free_at(&wish, later) <= later);
+    let (own, mut ledger) = (Limits::OWN, Ledger::doubtful());
+    assert!(ledger.free_at(&Wish { limits: &own, ..wish }, begun) <= begun);
+}

@@ -7,6 +7,17 @@ use crate::cert::journal::{Record, Shelf, ShelfError};
 use crate::cert::ledger::Ledger;
 use crate::clock::UnixTime;
 
+/// Whether a ledger that is found, or missing, tells what was ordered before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It does: one that is missing is new.
+    Full,
+    /// One that is found does; before one that is missing there was another.
+    Found,
+    /// What was ordered lately may not stand in it.
+    Nothing,
+}
+
 /// The ledger of one state path.
 pub struct Books {
     shelf: Arc<dyn Shelf>,
@@ -16,17 +27,26 @@ pub struct Books {
 }
 
 impl Books {
-    /// Goes on where the shelf's record stands. One that cannot be read begins empty, and says so.
-    pub fn open(shelf: Arc<dyn Shelf>) -> Books {
+    /// Goes on where the shelf's record stands. One that cannot be read is replaced by a doubtful one, and says so.
+    pub fn open(shelf: Arc<dyn Shelf>, trust: Trust) -> Books {
         let ledger = match shelf.load(&Record::Ledger) {
-            Ok(None) => Ledger::default(),
-            Ok(Some(text)) => Ledger::read(&text).unwrap_or_else(|| {
-                tracing::error!("the ledger of the authorities' limits is damaged and begins empty");
-                Ledger::default()
-            }),
+            Ok(None) if trust == Trust::Full => Ledger::default(),
+            Ok(None) => Ledger::doubtful(),
+            Ok(Some(text)) => match Ledger::read(&text) {
+                Some(ledger) if trust == Trust::Nothing => ledger.doubted(),
+                Some(ledger) => ledger,
+                None => {
+                    tracing::error!(
+                        "the ledger of the authorities' limits is damaged; orders are held back for a while"
+                    );
+                    Ledger::doubtful()
+                }
+            },
             Err(error) => {
-                tracing::error!("the ledger of the authorities' limits cannot be read and begins empty: {error}");
-                Ledger::default()
+                tracing::error!(
+                    "the ledger of the authorities' limits cannot be read; orders are held back for a while: {error}"
+                );
+                Ledger::doubtful()
             }
         };
         let saved = tokio::sync::Mutex::new(ledger.changes());
@@ -61,13 +81,13 @@ mod tests {
     #[tokio::test]
     async fn what_was_noted_is_there_after_a_restart() {
         let shelf: Arc<dyn Shelf> = Arc::new(Memory::default());
-        let books = Books::open(shelf.clone());
+        let books = Books::open(shelf.clone(), Trust::Full);
         let names = ["a.example".parse().unwrap()];
         books.with(|ledger| ledger.failed("https://a/", &names, UnixTime(5)));
         books.save(UnixTime(5)).await.unwrap();
         let before = books.with(|ledger| ledger.clone());
-        assert_eq!(Books::open(shelf.clone()).with(|ledger| ledger.clone()), before);
+        assert_eq!(Books::open(shelf.clone(), Trust::Full).with(|ledger| ledger.clone()), before);
         shelf.save(&Record::Ledger, b"{").unwrap();
-        assert_eq!(Books::open(shelf).with(|ledger| ledger.clone()), Ledger::default());
+        assert_eq!(Books::open(shelf, Trust::Full).with(|ledger| ledger.clone()), Ledger::doubtful());
     }
 }

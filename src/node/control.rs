@@ -450,7 +450,13 @@ impl Desk {
             requests: self.around.stats.sum().requests,
             listeners: listeners.iter().map(|listener| crate::net::listen::shown(&listener.address)).collect(),
             certificates,
-            faults: self.faults.iter().cloned().chain(self.around.exports.troubles()).collect(),
+            faults: self
+                .faults
+                .iter()
+                .chain(self.keepers.troubles())
+                .cloned()
+                .chain(self.around.exports.troubles())
+                .collect(),
             concerns: self.around.concerns.all(),
             served: self.served.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             rivals: self.rivals.clone(),

@@ -20,13 +20,17 @@ use crate::clock::{Clock, Dice, UnixTime};
 use crate::plan::certificate::{CertId, CertSpec};
 use crate::zone::beats::Beats;
 
+mod desk;
 mod handle;
+mod mail;
 mod outlook;
 mod turn;
 
 pub use turn::{SharedTurns, Turns};
 
+pub use self::desk::Desk;
 pub use self::handle::{Handle, Teller};
+use self::mail::Mail;
 
 /// A generation that is in force from now on.
 #[derive(Clone, Debug)]
@@ -65,29 +69,6 @@ pub struct Rules {
     pub issuers: Vec<(String, Arc<Ca>)>,
 }
 
-/// Where the keepers of one state path write.
-#[derive(Clone)]
-pub struct Desk {
-    /// Journals and bundles.
-    pub shelf: Arc<dyn Shelf>,
-    /// The ledger.
-    pub books: Arc<Books>,
-    /// Who hears of changes that others must follow.
-    report: Option<mpsc::UnboundedSender<CertId>>,
-}
-
-impl Desk {
-    /// A desk over a shelf.
-    pub fn over(shelf: Arc<dyn Shelf>) -> Desk {
-        Desk { books: Arc::new(Books::open(shelf.clone())), shelf, report: None }
-    }
-
-    /// The same desk, from which changes are reported.
-    pub fn reporting(self, report: &mpsc::UnboundedSender<CertId>) -> Desk {
-        Desk { report: Some(report.clone()), ..self }
-    }
-}
-
 /// What a keeper is told.
 pub enum Word {
     /// A report for the stage.
@@ -109,8 +90,7 @@ pub struct Keeper {
     report: Option<mpsc::UnboundedSender<CertId>>,
     stage: Stage,
     seen: Arc<Mutex<Stage>>,
-    inbox: mpsc::UnboundedReceiver<Word>,
-    reports: mpsc::UnboundedSender<Word>,
+    reports: Arc<Mail>,
     order: Option<JoinHandle<()>>,
     /// Held while an order is placed or abandoned: never both at once.
     one_at_a_time: Arc<tokio::sync::Mutex<()>>,
@@ -129,14 +109,14 @@ impl Keeper {
         let Desk { shelf, books, report } = desk;
         let record = shelf.load(&Record::Stage(rules.spec.id.clone()));
         let stage = record.ok().flatten().and_then(|text| StageRecord::read(&text)).unwrap_or_default();
-        let (reports, inbox) = mpsc::unbounded_channel();
+        let reports = Arc::new(Mail::default());
         let seen = Arc::new(Mutex::new(stage.clone()));
         let paused = Arc::new(AtomicBool::new(false));
         let handle = Handle::new(&reports, seen.clone(), paused.clone(), shelf.clone());
         let one_at_a_time = Arc::default();
         // The first word of all.
         let wanted = &rules.spec.identifiers;
-        let _ = reports.send(Word::Event(Event::Started(held.map(|bundle| Held::for_names(bundle, wanted)))));
+        reports.send(Word::Event(Event::Started(held.map(|bundle| Held::for_names(bundle, wanted)))));
         let (order, unstored, lookout, watching) = (None, None, None, None);
         let keeper = Keeper {
             rules,
@@ -146,7 +126,6 @@ impl Keeper {
             report,
             stage,
             seen,
-            inbox,
             reports,
             order,
             one_at_a_time,
@@ -160,7 +139,13 @@ impl Keeper {
     }
 
     /// Runs until the task is aborted.
-    pub async fn run(mut self) {
+    pub fn run(self) -> impl Future<Output = ()> + Send {
+        Box::new(self).turn()
+    }
+
+    /// There is one of these for each certificate, and nearly all of them sleep: what happens rarely is in boxes, so that
+    /// the room for it is not held meanwhile.
+    async fn turn(mut self: Box<Self>) {
         loop {
             let now = self.tools.clock.now();
             self.tools.beats.turned(&self.rules.spec.id, self.stage.trouble().attempts);
@@ -168,27 +153,31 @@ impl Keeper {
             let wake = rest.wakes_at(&self.stage, now, self.unstored.as_ref().map(|(_, again)| *again));
             let wake = self.wakes_among_others(wake, now);
             let word = tokio::select! {
-                word = self.inbox.recv() => word.unwrap_or(Word::Event(Event::Tick)),
+                word = self.reports.next() => word,
                 () = tokio::time::sleep(wake.since(now)) => Word::Event(Event::Tick),
             };
             match word {
                 // A pause or a doubt may have come meanwhile, or it may be another node's turn.
                 Word::Event(event) if !self.rest(self.tools.clock.now()).hears(&event) => {}
                 Word::Event(event) if !self.is_our_turn(&event) => {}
-                Word::Event(event) => self.step(event).await,
-                Word::Handed(bundle) => self.handed(bundle).await,
-                Word::Issued(attempt, ordered, bundle) => self.issued(attempt, &ordered, bundle).await,
-                Word::Rules(rules) => {
-                    self.rules = *rules;
-                    // An order under way may end first; its certificate is judged by the new rules then.
-                    if !matches!(self.stage, Stage::Ordering { .. }) {
-                        let held = self.stage.held().cloned();
-                        self.step(Event::Started(held)).await;
-                        self.step(Event::Cleared).await;
-                    }
-                }
+                Word::Event(event) => Box::pin(self.step(event)).await,
+                Word::Handed(bundle) => Box::pin(self.handed(bundle)).await,
+                Word::Issued(attempt, ordered, bundle) => Box::pin(self.issued(attempt, &ordered, bundle)).await,
+                Word::Rules(rules) => Box::pin(self.obey(*rules)).await,
             }
-            self.store_again().await;
+            if self.unstored.is_some() {
+                Box::pin(self.store_again()).await;
+            }
+        }
+    }
+
+    async fn obey(&mut self, rules: Rules) {
+        self.rules = rules;
+        // An order under way may end first; its certificate is judged by the new rules then.
+        if !matches!(self.stage, Stage::Ordering { .. }) {
+            let held = self.stage.held().cloned();
+            self.step(Event::Started(held)).await;
+            self.step(Event::Cleared).await;
         }
     }
 
@@ -251,7 +240,7 @@ impl Keeper {
         if let Some(order) = self.order.take_if(|_| takes_over) {
             order.abort();
         }
-        let (ca, spec, reports) = (ca.clone(), self.ordered(&effect), self.reports.downgrade());
+        let (ca, spec, reports) = (ca.clone(), self.ordered(&effect), Arc::downgrade(&self.reports));
         let turns = takes_over.then(|| self.one_at_a_time.clone());
         let foresight = self.foresight();
         let task = tokio::spawn(async move {
@@ -270,7 +259,7 @@ impl Keeper {
                 Outcome::Done => return,
             };
             if let Some(reports) = reports.upgrade() {
-                let _ = reports.send(word);
+                reports.send(word);
             }
         });
         if number.is_some() {

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::books::Trust;
 use super::derived::Member;
 use super::keeper::{Desk, Handle, Installed, Keeper, Rules, SharedTurns, Tools, Turns, Word};
 use super::lookout::Lookout;
@@ -16,11 +17,13 @@ use crate::acme::{Around, Ca, Secrets};
 use crate::cert::bundle::Bundle;
 use crate::cert::journal::{Shelf, ShelfError};
 use crate::cert::ledger::Ledger;
+use crate::cert::policy::Way;
 use crate::cert::stage::{Event, Policy, Stage};
 use crate::cert::ways::{self, Standing};
 use crate::plan::acme::Issuer;
 use crate::plan::certificate::{CertId, CertSpec};
 use crate::plan::checks::Checks;
+use crate::plan::limits::Limits;
 use crate::store::{Directory, Enduring, Memory};
 use crate::zone::challenges::Challenges;
 
@@ -35,11 +38,14 @@ pub struct Keepers {
     challenges: Arc<Challenges>,
     secrets: Arc<dyn Secrets>,
     pub(super) desks: HashMap<PathBuf, Desk>,
+    troubles: Vec<String>,
     nowhere: Desk,
     issuers: HashMap<Arc<str>, (Issuer, Arc<Ca>)>,
     pub(super) kept: HashMap<CertId, (Arc<CertSpec>, Handle)>,
     standing: Standing,
     wishes: HashMap<PathBuf, Arc<WishList>>,
+    /// The few ways to certificates, and the limits on them, that the policies of all keepers are made of.
+    ways: Vec<(Arc<[Way]>, Arc<[(String, Limits)]>)>,
     /// The issuers of the plan, and the certificates that it names itself.
     pub(super) all: Arc<[Issuer]>,
     pub(super) planned: HashSet<CertId>,
@@ -65,11 +71,13 @@ impl Keepers {
             challenges,
             secrets,
             desks: HashMap::new(),
+            troubles: Vec::new(),
             nowhere: Desk::over(Arc::new(Memory::default())),
             issuers: HashMap::new(),
             kept: HashMap::new(),
             standing: Standing::default(),
             wishes: HashMap::new(),
+            ways: Vec::new(),
             all: Arc::default(),
             planned: HashSet::new(),
             derived: HashMap::new(),
@@ -124,6 +132,7 @@ impl Keepers {
                 || self.demanded.contains_key(id)
         };
         self.kept.retain(|id, _| stays(id));
+        self.ways.clear();
         let kept = &self.kept;
         self.tools.beats.retain(|id| kept.contains_key(id));
         let on_demand = self.demanded.values().filter(|spec| !self.planned.contains(&spec.id));
@@ -237,6 +246,15 @@ impl Keepers {
         self.keep(issuer, all, spec, found)
     }
 
+    /// The same policy, with those of its parts that others have too held once for all.
+    fn shared(&mut self, mut policy: Policy) -> Policy {
+        match self.ways.iter().find(|(ways, limits)| *ways == policy.ways && *limits == policy.limits) {
+            Some((ways, limits)) => (policy.ways, policy.limits) = (ways.clone(), limits.clone()),
+            None => self.ways.push((policy.ways.clone(), policy.limits.clone())),
+        }
+        policy
+    }
+
     /// Starts or instructs one keeper; what a new one finds held is returned.
     pub(super) fn keep(
         &mut self,
@@ -252,7 +270,8 @@ impl Keepers {
         // The authority itself does not depend on who stands in for it.
         let asked = asked.map(|issuer| all.iter().find(|said| said.name == issuer.name).unwrap_or(issuer));
         let issuers = asked.map(|issuer| (issuer.name.to_string(), self.ca(issuer))).collect();
-        let rules = Rules { spec: spec.clone(), policy: self.policy(issuer, all, &spec), issuers };
+        let policy = self.policy(issuer, all, &spec);
+        let rules = Rules { spec: spec.clone(), policy: self.shared(policy), issuers };
         if let Some((known, handle)) = self.kept.get_mut(&spec.id) {
             *known = spec;
             handle.tell(Word::Rules(Box::new(rules)));
@@ -270,27 +289,30 @@ impl Keepers {
         if let Some(desk) = self.desks.get(path) {
             return desk.clone();
         }
-        let found = match Directory::view(path) {
-            Err(error @ ShelfError::Format { .. }) => {
-                tracing::error!(
-                    "{error}: nothing in it is touched, and what comes now is kept in a folder of its own there"
-                );
-                Directory::beside(path)
-            }
-            other => other,
-        };
-        match found {
-            Ok(directory) => {
-                let desk = Desk::over(Arc::new(Enduring::new(Arc::new(directory))));
-                self.desks.insert(path.clone(), desk.clone());
-                desk
-            }
-            // Not ours to read: nothing of it is touched, and the next plan looks again.
+        let desk = match Directory::view(path) {
+            Ok(directory) => Desk::over(Arc::new(Enduring::new(Arc::new(directory)))),
             Err(error) => {
-                tracing::error!("nothing is kept over a restart: {error}");
-                self.nowhere.clone()
+                let trouble = format!(
+                    "{error}: nothing in it is touched, and what of its certificates can be read is served. What was ordered \
+                     before nobody knows: where authorities have limits, nothing is ordered in the first quarter of an hour \
+                     unless `semper renew` asks for it, then one certificate a week for the same names and fifty a day. Put \
+                     the state path in order, or name another one, and restart"
+                );
+                tracing::error!("{trouble}");
+                self.troubles.push(trouble);
+                let shelf = Enduring::new(Arc::new(Directory::in_need(path, &error)));
+                // Beside a state of another format one of ours grows; elsewhere nothing can be written down.
+                let ours = matches!(error, ShelfError::Format { .. });
+                Desk::in_need(Arc::new(shelf), if ours { Trust::Found } else { Trust::Nothing })
             }
-        }
+        };
+        self.desks.insert(path.clone(), desk.clone());
+        desk
+    }
+
+    /// State paths that cannot be used, and what to do; for the status.
+    pub fn troubles(&self) -> &[String] {
+        &self.troubles
     }
 
     fn ca(&mut self, issuer: &Issuer) -> Arc<Ca> {

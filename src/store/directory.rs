@@ -70,12 +70,15 @@ impl Directory {
         Ok(directory)
     }
 
-    /// For a state path of another format, of a later version perhaps: a folder of our own in it, so that a certificate
-    /// that is ordered now is not ordered again at the next start. Nothing else in it is touched; bundles there that can
-    /// be read are still served.
-    pub fn beside(elder: &Path) -> Result<Directory, ShelfError> {
-        let own = Directory::view(&elder.join(BESIDE))?;
-        Ok(Directory { elder: Some(elder.to_owned()), ..own })
+    /// For a state path that [`Directory::view`] refused for `why`. One of another format, of a later version perhaps,
+    /// gets a folder of our own in it, so that a certificate that is ordered now is not ordered again at the next start;
+    /// nothing else in it is touched. Of one that cannot be read whatever can be is read, and every write tries again.
+    pub fn in_need(root: &Path, why: &ShelfError) -> Directory {
+        let plain = |root| Directory { root, elder: None, replacing: Mutex::new(()), lock: OnceLock::new() };
+        match why {
+            ShelfError::Format { .. } => Directory { elder: Some(root.to_owned()), ..plain(root.join(BESIDE)) },
+            _ => plain(root.to_owned()),
+        }
     }
 
     /// Whether the format is ours; false if there is none yet.

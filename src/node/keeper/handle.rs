@@ -1,18 +1,18 @@
 //! How is a running keeper spoken to from outside? Its handle ends it when dropped; a teller only tells.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Word;
+use super::mail::Mail;
 use crate::cert::journal::Shelf;
 use crate::cert::stage::{Event, Stage};
 
 /// The handle of a running keeper. The keeper ends when this is dropped.
 pub struct Handle {
-    reports: mpsc::WeakUnboundedSender<Word>,
+    reports: Weak<Mail>,
     seen: Arc<Mutex<Stage>>,
     task: Option<JoinHandle<()>>,
     paused: Arc<AtomicBool>,
@@ -21,12 +21,12 @@ pub struct Handle {
 
 impl Handle {
     pub(super) fn new(
-        reports: &mpsc::UnboundedSender<Word>,
+        reports: &Arc<Mail>,
         seen: Arc<Mutex<Stage>>,
         paused: Arc<AtomicBool>,
         shelf: Arc<dyn Shelf>,
     ) -> Handle {
-        Handle { reports: reports.downgrade(), seen, task: None, paused, shelf }
+        Handle { reports: Arc::downgrade(reports), seen, task: None, paused, shelf }
     }
 
     /// Remembers the task that runs the keeper, to end it.
@@ -37,7 +37,7 @@ impl Handle {
     /// Tells the keeper something.
     pub fn tell(&self, word: Word) {
         if let Some(reports) = self.reports.upgrade() {
-            let _ = reports.send(word);
+            reports.send(word);
         }
     }
 
@@ -81,12 +81,12 @@ impl Handle {
 
 /// Tells one keeper something, and does not keep it alive.
 #[derive(Clone)]
-pub struct Teller(mpsc::WeakUnboundedSender<Word>);
+pub struct Teller(Weak<Mail>);
 
 impl Teller {
     /// False if the keeper is gone.
     pub fn tell(&self, event: Event) -> bool {
-        self.0.upgrade().is_some_and(|reports| reports.send(Word::Event(event)).is_ok())
+        self.0.upgrade().map(|reports| reports.send(Word::Event(event))).is_some()
     }
 }
 

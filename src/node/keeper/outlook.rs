@@ -1,11 +1,9 @@
 //! What does a keeper see of the world outside? Looks at names when the stage asks for it, and, while it waits after a
 //! failure, until the cause is gone. What is seen returns as an event; nothing is decided here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use tokio::sync::mpsc;
-
-use super::{Keeper, Word};
+use super::{Keeper, Mail, Word};
 use crate::acme::Ca;
 use crate::cert::inspect::Leaf;
 use crate::cert::reach;
@@ -31,15 +29,15 @@ impl Foresight {
         ca: &Ca,
         spec: &CertSpec,
         attempt: &Attempt,
-        reports: &mpsc::WeakUnboundedSender<Word>,
+        reports: &Weak<Mail>,
     ) -> bool {
         let within = attempt.give_up_at.since(self.now) / 4;
         let found = self.lookout.hindrance(ca, &spec.identifiers, attempt.way.challenge, within).await;
         let Some((sights, why)) = found else { return false };
         let Some(reports) = reports.upgrade() else { return true };
-        let _ = reports.send(Word::Event(Event::Looked(sights)));
+        reports.send(Word::Event(Event::Looked(sights)));
         match self.heeds {
-            true => drop(reports.send(Word::Event(Event::Failed(attempt.number, why)))),
+            true => reports.send(Word::Event(Event::Failed(attempt.number, why))),
             false => {
                 tracing::info!(level = "notice", "{}: the authority is asked for it now, in spite of: {why}", spec.id)
             }
@@ -58,13 +56,13 @@ impl Keeper {
     /// Looks where names lead. Names that go by DNS-01 may lead anywhere.
     pub(super) fn look(&self, names: Vec<Identifier>) {
         let by_dns = self.rules.policy.ways.iter().any(|way| way.challenge == Some(ChallengeKind::Dns01));
-        let (Some(lookout), reports) = (self.lookout.clone().filter(|_| !by_dns), self.reports.downgrade()) else {
+        let (Some(lookout), reports) = (self.lookout.clone().filter(|_| !by_dns), Arc::downgrade(&self.reports)) else {
             return;
         };
         tokio::spawn(async move {
             let sights = lookout.sights(&names).await;
             if let Some(reports) = reports.upgrade() {
-                let _ = reports.send(Word::Event(Event::Looked(sights)));
+                reports.send(Word::Event(Event::Looked(sights)));
             }
         });
     }
@@ -98,12 +96,12 @@ impl Keeper {
         let (Some(lookout), Some((_, ca))) = (self.lookout.clone(), self.rules.issuers.first().cloned()) else {
             return;
         };
-        let (spec, unit, reports) = (self.rules.spec.clone(), self.rules.policy.minute, self.reports.downgrade());
+        let (spec, unit, reports) = (self.rules.spec.clone(), self.rules.policy.minute, Arc::downgrade(&self.reports));
         self.watching = Some(tokio::spawn(async move {
             lookout.cleared(&ca, &spec.identifiers, kind, unit, in_the_way).await;
             if let Some(reports) = reports.upgrade() {
                 tracing::info!(level = "notice", "{}: what stood in the way is gone; it is tried again", spec.id);
-                let _ = reports.send(Word::Event(Event::Cleared));
+                reports.send(Word::Event(Event::Cleared));
             }
         }));
     }
