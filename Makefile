@@ -60,6 +60,7 @@ fuzz:
 bench: nginx
 	cargo bench --bench decide
 	cargo bench --bench keepers
+	cargo bench --bench estate
 	cargo bench --bench compare -- $(BENCH)
 
 # kill -9 at random moments, the full number: KILLS=1000 make kills; SEMPER_SEED=n repeats a run.
