@@ -32,6 +32,9 @@ const AT_ONCE: usize = 1024;
 /// So many bundles are read before another thread is worth its start.
 const FEW: usize = 100;
 
+/// The parts of a policy that certificates of one issuer have in common: ways, and limits by authority.
+type Shared = (Arc<[Way]>, Arc<[(String, Limits)]>);
+
 /// All keepers of this node.
 pub struct Keepers {
     pub(super) tools: Tools,
@@ -45,7 +48,7 @@ pub struct Keepers {
     standing: Standing,
     wishes: HashMap<PathBuf, Arc<WishList>>,
     /// The few ways to certificates, and the limits on them, that the policies of all keepers are made of.
-    ways: Vec<(Arc<[Way]>, Arc<[(String, Limits)]>)>,
+    ways: Vec<Shared>,
     /// The issuers of the plan, and the certificates that it names itself.
     pub(super) all: Arc<[Issuer]>,
     pub(super) planned: HashSet<CertId>,
