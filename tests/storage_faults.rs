@@ -388,8 +388,8 @@ fn what_is_left_of_an_unreadable_state_path_is_served_and_restarts_order_nothing
         assert_eq!(pebble.issued(), 1, "{}", server.complaints());
     }
     let server = Semper::serve(&site);
-    let status = Semper::run(&["status", "--state", path.to_str().unwrap()]);
-    assert!(format!("{status:?}").contains("Put the state path in order"), "{status:?}");
+    let status = || format!("{:?}", Semper::run(&["status", "--state", path.to_str().unwrap()]));
+    wait_for("the status to say it", PATIENCE, || status().contains("Put the state path in order"));
     Semper::run(&["renew", NAME, "--state", path.to_str().unwrap()]);
     assert_ne!(certified(&server), first);
     assert_eq!(pebble.issued(), 2);

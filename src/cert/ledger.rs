@@ -146,7 +146,8 @@ impl Ledger {
     /// The moment from which on this order is within the limits; `now` or earlier: it may begin.
     pub fn free_at(&mut self, wish: &Wish<'_>, now: UnixTime) -> UnixTime {
         let Wish { limits, names, urgency, .. } = *wish;
-        let doubt = self.doubt.as_mut().filter(|_| limits.orders.is_some());
+        // Who asks for it knows what was ordered.
+        let doubt = self.doubt.as_mut().filter(|_| limits.orders.is_some() && urgency != Urgency::Asked);
         let doubt = doubt.map(|doubt| *doubt.since.get_or_insert(now)).filter(|since| now.since(*since) < DAY * 8);
         let book = self.book(wish.authority, now);
         let mut free = UnixTime(i64::MIN);
@@ -183,7 +184,7 @@ impl Ledger {
         }
         let gaps = names.iter().filter_map(|name| book.failed.get(&name.to_string())?.rests_until(limits.row));
         let refused = book.refused.iter().filter(|refused| refused.scope.meets(wish, &set_key(names)));
-        let rests = doubt.filter(|_| urgency < Urgency::Asked).map(|since| since + QUARANTINE);
+        let rests = doubt.filter(|_| urgency != Urgency::Expiring).map(|since| since + QUARANTINE);
         gaps.chain(refused.map(|refused| refused.until)).chain(rests).fold(free, UnixTime::max)
     }
 

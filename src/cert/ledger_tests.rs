@@ -199,6 +199,7 @@ fn where_the_ledger_is_lost_little_is_ordered_and_late() {
     assert_eq!(ledger.free_at(&wish, begun), rested);
     // Whoever asks gets it, and what ends soon does not wait either.
     assert!(ledger.free_at(&Wish { urgency: Urgency::Asked, ..wish }, begun) <= begun);
+    assert!(ledger.free_at(&Wish { urgency: Urgency::Expiring, ..wish }, begun) <= begun);
     // A restart does not begin the rest again, if there is a disk.
     let mut ledger = Ledger::read(&ledger.write(begun)).unwrap();
     assert!(ledger.free_at(&wish, rested) <= rested);
