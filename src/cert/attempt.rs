@@ -126,7 +126,7 @@ pub(super) fn order(
     let replaces = held.as_ref().filter(|held| !trouble.without_replaces && held.authority == way.authority);
     let replaces = replaces.and_then(|held| held.ari_id.clone());
     let number = trouble.attempts + 1;
-    let trouble = Trouble { attempts: number, next_way: place, turn: None, ..trouble };
+    let trouble = Trouble { attempts: number, next_way: place, turn: None, ask_at, ..trouble };
     let attempt = Attempt { number, way: way.clone(), give_up_at, replaces, leave_out };
     (Stage::Ordering { held, attempt: attempt.clone(), trouble }, vec![Effect::PlaceOrder(attempt)])
 }
@@ -149,7 +149,8 @@ pub(super) fn failed(
     if matches!(why, Failure::Busy) {
         trouble.failures = trouble.failures.saturating_add(1);
         let again = now + schedule::retry_after(held.as_ref(), &trouble, now, policy, scene.draw);
-        return (waiting(now, held, None, trouble, again), effects);
+        let ask_at = trouble.ask_at.take();
+        return (waiting(now, held, ask_at, trouble, again), effects);
     }
     effects.extend(paused(&trouble, &why));
     trouble.since.get_or_insert(now);
@@ -176,7 +177,8 @@ pub(super) fn failed(
             if hurries { retry_at.min(now + schedule::unit(held.as_ref(), policy)) } else { retry_at }
         }
     };
-    (waiting(now, held, None, trouble, retry_at), effects)
+    let ask_at = trouble.ask_at.take();
+    (waiting(now, held, ask_at, trouble, retry_at), effects)
 }
 
 /// The way that is tried at once after a failure; `None`: the round is over.

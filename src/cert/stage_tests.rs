@@ -469,6 +469,16 @@ fn renewal_information_is_asked_for_at_least_twice_a_day() {
 }
 
 #[test]
+fn an_authority_is_asked_about_what_is_held_also_while_every_hour_an_order_fails() {
+    let refuse = Failure::Limited { until: None, detail: "busy".into() };
+    let mut world = World::new(policy(), |_, _| Reply::Fail(refuse.clone()));
+    world.send(Event::Issued(held(0, 90 * DAY)));
+    world.run(UnixTime::from_seconds(70 * DAY));
+    let lately = world.questions.iter().filter(|at| **at > UnixTime::from_seconds(62 * DAY)).count();
+    assert!(lately >= 24, "{lately}, with {} orders", world.orders.len());
+}
+
+#[test]
 fn another_authority_in_the_configuration_means_a_new_certificate_at_once() {
     let foreign = Held { authority: "https://staging/".into(), ..held(0, 90 * DAY) };
     let (stage, _) =

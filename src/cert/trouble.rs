@@ -36,6 +36,9 @@ pub struct Trouble {
     pub next_way: usize,
     /// Attempts of this round that repeated a way at once.
     pub at_once: u32,
+    /// While an order runs: when its authority is to be asked about what is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask_at: Option<UnixTime>,
     /// Leave `replaces` out.
     pub without_replaces: bool,
     /// The turn that the ledger gave: the next order begins then.

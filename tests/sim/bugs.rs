@@ -44,6 +44,15 @@ const PLANTED: &[(Bug, &[Played])] = &[
     (Bug::LedgerNotKept, &[Scenario::storm]),
     (Bug::ClockIsBelieved, &[Scenario::lying_clock]),
     (Bug::ExpiredIsChosen, &[Scenario::uneven, Scenario::storm]),
+    (Bug::AsksTheFirstAboutAll, &[Scenario::second_authority, Scenario::storm]),
+    (Bug::NobodyRejoins, &[Scenario::storm]),
+    (Bug::NothingStandsBehind, &[Scenario::storm, Scenario::standing_by]),
+    (Bug::StandbyIsNeverShown, &[Scenario::standing_by]),
+    (Bug::DisownedIsShown, &[Scenario::standing_by]),
+    (Bug::RevokedIsKept, &[Scenario::storm, Scenario::standing_by]),
+    (Bug::NobodyAsksTheTime, &[Scenario::lying_clock]),
+    (Bug::OverdueIsDeaf, &[Scenario::storm, Scenario::siege]),
+    (Bug::NobodyComesBack, &[Scenario::storm]),
 ];
 
 /// With which scenario, seed and rule a bug is found.

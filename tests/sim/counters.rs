@@ -30,6 +30,7 @@ pub const STAGES: &[&[Standing]] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
     Anywhere,
+    BeforeLedger,
     BeforeJournal,
     AfterJournal,
     AfterEffect,
@@ -50,6 +51,7 @@ pub enum Point {
 /// Every one of them.
 pub const POINTS: &[Point] = &[
     Point::Anywhere,
+    Point::BeforeLedger,
     Point::BeforeJournal,
     Point::AfterJournal,
     Point::AfterEffect,

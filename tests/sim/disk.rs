@@ -107,6 +107,8 @@ pub struct Kept {
     pub obtained_at: UnixTime,
     pub key: u64,
     pub paper: Arc<Paper>,
+    /// Revoked: shown only if nothing else is there.
+    pub disowned: bool,
 }
 
 /// Generations that are kept, as `store::directory`.
@@ -154,6 +156,16 @@ impl Folder {
         let excess = self.generations.len().saturating_sub(GENERATIONS);
         self.generations.drain(..excess);
         Ok(())
+    }
+
+    /// Marks a generation as one that is shown only if nothing else is there.
+    pub fn disown(&mut self, epoch: u64) {
+        for file in &mut self.generations {
+            if let Some(kept) = file.read().filter(|kept| kept.epoch == epoch) {
+                let marked = Kept { disowned: true, ..kept.clone() };
+                file.put(Some(Content::Good(marked)), true);
+            }
+        }
     }
 
     pub fn lose_power(&mut self) {

@@ -168,9 +168,9 @@ impl World {
         work.step = Step::Fetch { left: 1 };
         let names = work.names.clone();
         let key = self.number;
-        let obtained_at = self.nodes[at.node].clock.shows(self.now);
+        let obtained_at = self.nodes[at.node].civil();
         let paper = self.cas[work.ca].sign(names, key, obtained_at);
-        Done(Ok(Kept { epoch: 0, obtained_at, key, paper }))
+        Done(Ok(Kept { epoch: 0, obtained_at, key, paper, disowned: false }))
     }
 
     /// One request; faults that struck are counted against the stage of this certificate.
@@ -182,6 +182,9 @@ impl World {
             done = Err(Failure::Lost { detail: "simulated: 404".into() });
         }
         self.requested(at);
+        if done.is_ok() {
+            self.nodes[at.node].heard(self.now);
+        }
         for fault in met {
             self.met(fault, at);
         }
@@ -222,7 +225,7 @@ impl World {
             }
             self.let_go(at, work.ca, &kept);
         }
-        let began_at = self.nodes[at.node].clock.shows(self.now);
+        let began_at = self.nodes[at.node].civil();
         let record = OrderRecord {
             ca: work.ca,
             names,
@@ -418,8 +421,8 @@ impl World {
             _ if paper.key != work.key() => return bad("the private key does not match"),
             _ => {}
         }
-        let obtained_at = self.nodes[at.node].clock.shows(self.now);
-        let kept = Kept { epoch: 0, obtained_at, key: work.key(), paper: paper.clone() };
+        let obtained_at = self.nodes[at.node].civil();
+        let kept = Kept { epoch: 0, obtained_at, key: work.key(), paper: paper.clone(), disowned: false };
         if !unverified && let Some(objection) = self.judged(at, &work.attempt, &kept) {
             return bad(&objection);
         }

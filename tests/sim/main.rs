@@ -6,7 +6,9 @@
 //! (`STORY=n`: with so many lines of what happened).
 #![allow(clippy::unwrap_used)]
 
+mod alarm;
 mod authority;
+mod behind;
 mod books;
 mod bugs;
 mod counters;
@@ -15,11 +17,13 @@ mod disk;
 mod edge;
 mod fault;
 mod hand;
+mod install;
 mod node;
 mod planted;
 mod records;
 mod rules;
 mod scenario;
+mod watch;
 mod ways;
 mod weather;
 mod world;
@@ -63,8 +67,14 @@ fn tell(seed: u64, scenario: &Scenario) -> String {
     let mut world = World::new(seed, scenario, None);
     world.tracing = true;
     let _ = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let cert = world.broken.as_ref().map(|broken| format!("cert {}:", broken.cert));
-    let of = |line: &&String| cert.as_ref().is_none_or(|cert| line.contains(&cert[..]) || line.contains("weather:"));
+    let Some(broken) = &world.broken else { return String::new() };
+    let node = &world.nodes[0];
+    let of = |cert: usize| node.keeping.get(cert).map(|keeping| keeping.role.behind().unwrap_or(cert));
+    let words: Vec<String> = (0..node.keeping.len())
+        .filter(|cert| of(*cert) == of(broken.cert))
+        .map(|cert| format!("cert {cert}:"))
+        .collect();
+    let of = |line: &&String| line.contains("weather:") || words.iter().any(|word| line.contains(&word[..]));
     let told: Vec<&String> = world.story.iter().filter(of).collect();
     let lines = number("STORY").map_or(60, |lines| usize::try_from(lines).unwrap_or(usize::MAX));
     let (before, after) = told.split_at(told.len().saturating_sub(lines));
@@ -218,6 +228,11 @@ fn with_a_second_authority_up_no_name_ever_expires() {
 #[test]
 fn an_authority_of_short_lives_that_issues_nothing_good_is_not_asked_too_often() {
     play_all(&Scenario::six_days_of_bad_certificates(), 50);
+}
+
+#[test]
+fn a_standby_steps_in_for_what_is_revoked_or_cannot_be_renewed() {
+    play_all(&Scenario::standing_by(), 20);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use crate::authority::Name;
 use crate::disk::{File, Folder, Health, Kept};
 use crate::hand::Work;
-use crate::rules::Watch;
+use crate::watch::Watch;
 use semper::cert::ledger::Ledger;
+use semper::cert::overdue::OverdueClock;
+use semper::cert::quorum::{Judgement, Quorum};
 use semper::cert::stage::{Policy, Stage};
 use semper::clock::UnixTime;
 use semper::plan::certificate::CertSpec;
@@ -52,8 +54,30 @@ impl Clockwork {
     }
 }
 
+/// For what a certificate is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The configuration wants it.
+    Own,
+    /// It stands ready behind another one.
+    Standby { of: usize },
+    /// One name that was split off another one.
+    Apart { of: usize, name: Name },
+}
+
+impl Role {
+    /// The certificate that it stands behind.
+    pub fn behind(self) -> Option<usize> {
+        match self {
+            Role::Own => None,
+            Role::Standby { of } | Role::Apart { of, .. } => Some(of),
+        }
+    }
+}
+
 /// The keeper of one certificate, in memory; and what the configuration says of it.
 pub struct Keeping {
+    pub role: Role,
     pub spec: Arc<CertSpec>,
     pub names: Arc<[Name]>,
     /// In the configuration.
@@ -66,6 +90,10 @@ pub struct Keeping {
     pub journaled: bool,
     /// What clients are shown.
     pub served: Option<Kept>,
+    /// What they are shown for single names.
+    pub served_apart: Vec<(Name, Kept)>,
+    /// What is shown is looked at again then.
+    pub look_again: UnixTime,
     /// In force but not on disk, and when it is tried again (by the clock of the node).
     pub unstored: Option<(Kept, UnixTime)>,
     pub work: Option<Work>,
@@ -83,6 +111,12 @@ pub struct Node {
     /// Counts starts, so that answers to a dead process are dropped.
     pub life: u32,
     pub clock: Clockwork,
+    /// The time as the node judges it; `None`: somebody else tells it when its clock is wrong.
+    pub quorum: Option<Quorum>,
+    /// What was judged at this moment.
+    pub judged: Judgement,
+    /// The next look at the clock, by its number in the queue.
+    pub clock_look: u64,
     pub health: Health,
     pub keeping: Vec<Keeping>,
     /// On disk, by certificate.
@@ -98,6 +132,10 @@ pub struct Node {
     pub directories: Vec<u32>,
     /// Orders that run, by authority.
     pub running: Vec<usize>,
+    /// The ledger was written last then (true time).
+    pub booked: UnixTime,
+    /// The thread that looks for what should have been renewed.
+    pub overdue: OverdueClock,
     /// Something was wrong with its disk, clock or configuration then (true time).
     pub disturbed: UnixTime,
     /// Its disk refused to write then (true time).
@@ -110,6 +148,9 @@ impl Node {
             up: false,
             life: 0,
             clock: Clockwork::default(),
+            quorum: None,
+            judged: Judgement { now: UnixTime(0), doubt: None, ask: false },
+            clock_look: 0,
             health: Health::Well,
             folders: keeping.iter().map(|_| Folder::default()).collect(),
             keeping,
@@ -119,11 +160,51 @@ impl Node {
             ledger: Ledger::default(),
             books: File::default(),
             running: vec![0; authorities],
+            booked: UnixTime(i64::MIN),
+            overdue: OverdueClock::default(),
             disturbed: UnixTime(i64::MIN),
             refused: UnixTime(i64::MIN),
         }
     }
+
+    /// Judges the time, as the production clock does whenever it is asked.
+    pub fn judge(&mut self, now: UnixTime) {
+        let system = self.clock.shows(now);
+        self.judged = match &mut self.quorum {
+            Some(quorum) => quorum.judge(system, uptime(now)),
+            None => Judgement { now: system, doubt: None, ask: false },
+        };
+    }
+
+    /// The time by which certificates are kept here.
+    pub fn civil(&self) -> UnixTime {
+        self.judged.now
+    }
+
+    /// An authority dated an answer.
+    pub fn heard(&mut self, now: UnixTime) {
+        if let Some(quorum) = &mut self.quorum {
+            quorum.heard(now, uptime(now));
+        }
+    }
+
+    /// An authority issued a certificate.
+    pub fn accepted(&mut self, not_before: UnixTime, now: UnixTime) {
+        if let Some(quorum) = &mut self.quorum {
+            quorum.accepted(not_before, uptime(now));
+        }
+    }
+
+    /// Whether the time is in doubt.
+    pub fn in_doubt(&self, now: UnixTime) -> bool {
+        match self.quorum {
+            Some(_) => self.judged.doubt.is_some(),
+            None => !self.clock.is_sane(now),
+        }
+    }
 }
 
-/// The longest sleep of a keeper: the clock may be set, and then the moment to wake has moved.
-pub const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+/// The clock that nobody sets.
+pub fn uptime(now: UnixTime) -> Duration {
+    now.since(UnixTime::from_seconds(1_799_000_000))
+}

@@ -2,8 +2,10 @@
 //! decision, what comes out of it, the order of the deeds. Each must be found.
 
 use crate::world::{At, World};
+use semper::cert::deeds::{Decision, Deed, Install};
 use semper::cert::failure::Failure;
 use semper::cert::ledger::{Ledger, Refused};
+use semper::cert::preflight::{Finding, Sight};
 use semper::cert::scope::Scope;
 use semper::cert::stage::{Effect, Event, Policy, Stage};
 use semper::clock::UnixTime;
@@ -46,6 +48,15 @@ pub enum Bug {
     LedgerNotKept,
     ClockIsBelieved,
     ExpiredIsChosen,
+    AsksTheFirstAboutAll,
+    NobodyRejoins,
+    NothingStandsBehind,
+    StandbyIsNeverShown,
+    DisownedIsShown,
+    RevokedIsKept,
+    NobodyAsksTheTime,
+    OverdueIsDeaf,
+    NobodyComesBack,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -86,6 +97,10 @@ impl Bug {
             (Bug::WindowInThePastIgnored, Event::RenewalInfo(epoch, info)) if info.end < world.now => {
                 Some(Event::NoRenewalInfo(*epoch))
             }
+            (Bug::NobodyComesBack, Event::Looked(sights)) => {
+                let away = |sight: &&Sight| !matches!(sight.finding, Finding::Here | Finding::Hindered { .. });
+                Some(Event::Looked(sights.iter().filter(away).cloned().collect()))
+            }
             (Bug::BadCertificatesNotCounted, Event::Failed(number, Failure::BadCertificate { detail })) => {
                 Some(Event::Failed(*number, Failure::Unreachable { detail: detail.clone() }))
             }
@@ -117,17 +132,29 @@ impl Bug {
         if bug == Some(Bug::NoJitter) { 0.5 } else { draw }
     }
 
+    /// The order in which a new generation is put in force.
+    pub fn install(self) -> Option<[Install; 4]> {
+        use Install::{ForgetOrder, Publish, Step, Store};
+        match self {
+            Bug::PublishesBeforeStoring => Some([Publish, Store, Step, ForgetOrder]),
+            Bug::ForgetsOrderBeforeStoring => Some([ForgetOrder, Store, Publish, Step]),
+            _ => None,
+        }
+    }
+
     /// What comes out of a decision.
     pub fn after(
         bug: Option<Bug>,
         now: UnixTime,
         failed: Option<&Event>,
-        policy: &Policy,
-        ledger: &mut Ledger,
-        stage: &mut Stage,
-        effects: &mut [Effect],
+        (policy, ledger, unplanted): (&Policy, &mut Ledger, Option<Ledger>),
+        decision: &mut Decision,
     ) {
         let Some(bug) = bug else { return };
+        let Decision { stage, deeds, .. } = decision;
+        if let (Some(before), Some(Event::Failed(_, Failure::Invalid { .. }))) = (unplanted, failed) {
+            *ledger = before;
+        }
         let why = match failed {
             Some(Event::Failed(_, why)) => Some(why),
             _ => None,
@@ -144,8 +171,8 @@ impl Bug {
             (Bug::WaitsForEver, Stage::Ordering { attempt, .. }) => attempt.give_up_at = now + DAY * 36_500,
             (Bug::ReplacesRetried, Stage::Ordering { held: Some(held), attempt, .. }) => {
                 attempt.replaces.clone_from(&held.ari_id);
-                for effect in effects {
-                    if let Effect::PlaceOrder(attempt) = effect {
+                for deed in deeds {
+                    if let Deed::Perform(Effect::PlaceOrder(attempt), _) = deed {
                         attempt.replaces.clone_from(&held.ari_id);
                     }
                 }

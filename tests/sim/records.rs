@@ -52,7 +52,7 @@ impl World {
 
     pub fn is_worth(&self, at: At, record: &OrderRecord) -> bool {
         let worth = if record.finalizing { ISSUED_WORTH } else { WORTH };
-        !record.spoiled && self.nodes[at.node].clock.shows(self.now).since(record.began_at) < worth
+        !record.spoiled && self.nodes[at.node].civil().since(record.began_at) < worth
     }
 
     pub fn fulfilled(&self, at: At, record: &OrderRecord) -> bool {

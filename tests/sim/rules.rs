@@ -5,9 +5,11 @@ use crate::counters::Standing;
 use crate::disk::{Health, Kept};
 use crate::fault::Fault;
 use crate::hand::Work;
+use crate::node::Role;
 use crate::scenario::{DAY, HOUR, MINUTE};
+use crate::watch::Watch;
 use crate::world::{At, What, World};
-use semper::cert::ari::{Choice, RenewalInfo};
+use semper::cert::ari::RenewalInfo;
 use semper::cert::failure::Failure;
 use semper::cert::stage::{Attempt, Stage};
 use semper::clock::UnixTime;
@@ -20,44 +22,6 @@ pub struct Broken {
     pub at: UnixTime,
     pub cert: usize,
     pub detail: String,
-}
-
-/// What the rules remember of one certificate on one node.
-#[derive(Debug, Default)]
-pub struct Watch {
-    /// The newest epoch that was shown to clients.
-    shown: u64,
-    /// The newest epoch that the disk took.
-    stored: u64,
-    /// The window and the moment chosen in it.
-    choice: Option<(u64, Choice)>,
-    /// Events at one moment.
-    burst: (UnixTime, u32),
-    /// Requests in ten minutes.
-    requests: (UnixTime, u32),
-    /// Orders in an hour.
-    orders: (UnixTime, u32),
-    /// The last failure of which an authority may take note, and the last time it said "later".
-    invalid: Option<UnixTime>,
-    limited: Option<UnixTime>,
-    /// The authority that was asked last.
-    asked: Option<usize>,
-    /// A crash struck while it was ordered.
-    crashed: Option<UnixTime>,
-    /// An authority wants it renewed now, since then.
-    urged: Option<UnixTime>,
-}
-
-impl Watch {
-    /// The journal is gone, and with it the choice.
-    pub fn forget_choice(&mut self) {
-        self.choice = None;
-    }
-
-    /// The disk took a generation.
-    pub fn stored(&mut self, kept: &Kept) {
-        self.stored = self.stored.max(kept.epoch);
-    }
 }
 
 impl World {
@@ -130,20 +94,19 @@ impl World {
 
     /// A name left the configuration.
     pub fn left(&mut self, at: At) {
-        let watch = self.watch(at);
-        watch.shown = watch.stored;
-        watch.urged = None;
+        self.watch(at).left();
     }
 
     /// After every step.
     pub fn check(&mut self, at: At) {
         let node = &self.nodes[at.node];
         let keeping = &node.keeping[at.cert];
-        let civil = node.clock.shows(self.now);
+        let civil = node.civil();
         let stage = &keeping.stage;
         let wait = stage.wakes_at().since(civil);
         let wake = stage.wakes_at();
-        if keeping.served.is_some() && stage.held().is_none() {
+        let stored = || node.folders[at.cert].newest().is_some();
+        if keeping.served.is_some() && stage.held().is_none() && stored() {
             return self.breaks("the last good bundle is never lost", at, "the stage forgot it".into());
         }
         if let Stage::Ordering { attempt, .. } = stage
@@ -164,6 +127,20 @@ impl World {
         }
         self.check_urged(at);
         self.check_choice(at);
+        self.check_asked(at);
+    }
+
+    /// The authority that issued what is held is asked about it every day.
+    fn check_asked(&mut self, at: At) {
+        let node = &self.nodes[at.node];
+        let keeping = &node.keeping[at.cert];
+        let Stage::Serving { held, .. } = &keeping.stage else { return };
+        let since = keeping.watch.asked_about.max(keeping.watch.started).max(held.obtained_at).max(node.disturbed);
+        let ours = keeping.issuers.iter().any(|ca| self.cas[*ca].url == held.authority);
+        let due = ours && held.answers_about_renewal() && self.now < held.not_after && !node.clock.wrong;
+        if due && self.now.since(since) > DAY + HOUR * 2 {
+            self.breaks("its authority is asked about it", at, format!("not since {since}"));
+        }
     }
 
     /// No hot loop.
@@ -259,6 +236,10 @@ impl World {
                 && now.since(order.issued_at) < MINUTE * 50
                 && order.issued_at > disturbed
         });
+        // A standby from the authority that others fall back to: two that want the very same.
+        if self.nodes[at.node].keeping.iter().filter(|other| other.names == names).count() > 1 {
+            return;
+        }
         if let Some((number, _)) = waiting
             && authority.is_well(now)
         {
@@ -278,7 +259,9 @@ impl World {
                 // What was signed with a flaw may be fetched long after the authority is well again.
                 let flawed = work.number().and_then(|number| self.cas[work.ca].orders.get(&number)?.paper.as_ref());
                 let flawed = flawed.is_some_and(|paper| paper.flaw.is_some());
-                let well = self.cas[work.ca].is_well(now) && now.since(node.disturbed) > HOUR && !flawed;
+                let names = &node.keeping[at.cert].names;
+                let twins = node.keeping.iter().filter(|other| other.names == *names).count() > 1;
+                let well = !twins && self.cas[work.ca].is_well(now) && now.since(node.disturbed) > HOUR && !flawed;
                 if well && detail.contains("private key") {
                     self.breaks("the key of a request is kept", at, detail.clone());
                 }
@@ -367,25 +350,31 @@ impl World {
         }
     }
 
-    /// A certificate that was put in force reached its end.
+    /// Something that is shown reached its end.
     pub fn may_have_expired(&mut self, at: At) {
-        let ended = |kept: &Kept, now| now >= kept.paper.not_after;
-        let of = &self.nodes[at.node];
-        if of.up && of.keeping[at.cert].served.as_ref().is_some_and(|kept| ended(kept, self.now)) {
+        if self.nodes[at.node].up {
             self.choose(at);
         }
         let node = &self.nodes[at.node];
         let keeping = &node.keeping[at.cert];
-        let Some(served) = &keeping.served else { return };
-        if !keeping.wanted || !ended(served, self.now) {
+        if !keeping.wanted || keeping.role != Role::Own || keeping.served.is_none() {
             return;
         }
+        let over: Vec<_> = keeping.names.iter().copied().filter(|name| !self.is_covered(at, *name)).collect();
+        let Some(name) = over.first().copied() else { return };
         self.counters.expired += 1;
-        let detail = format!("epoch {} until {}", served.epoch, served.paper.not_after);
-        let better = node.folders[at.cert].readable().find(|kept| self.now < kept.paper.not_after);
-        let late = self.now.since(served.paper.not_after) >= MINUTE * 6;
-        if let Some(better) = better.filter(|_| late && node.up && node.clock.is_sane(self.now)) {
-            let detail = format!("{detail}, while epoch {} holds until {}", better.epoch, better.paper.not_after);
+        let ended = keeping.served.as_ref().map_or(self.now, |kept| kept.paper.not_after);
+        let detail = format!("{} after {ended}", self.names[name as usize]);
+        let others = self.behind(at).filter_map(|cert| node.keeping[cert].served.as_ref());
+        let mut held = node.folders[at.cert].readable().chain(others);
+        let good = |kept: &&Kept| kept.paper.names.contains(&name) && self.now < kept.paper.not_after;
+        let better = held.find(|kept| good(kept) && kept.paper.not_before <= self.now && !kept.disowned);
+        let better = better.map(|kept| (kept.epoch, kept.paper.not_after));
+        drop(held);
+        let late = self.now.since(ended) >= MINUTE * 6;
+        let awake = node.up && node.clock.is_sane(self.now);
+        if let Some((epoch, until)) = better.filter(|_| late && awake) {
+            let detail = format!("{detail}, while epoch {epoch} holds until {until}");
             return self.breaks("never an expired one while a valid one is held", at, detail);
         }
         if !late {
@@ -394,6 +383,17 @@ impl World {
         if self.scenario.nothing_expires {
             self.breaks("no name expires", at, detail);
         }
+    }
+
+    /// Whether what is shown for a name is in force and speaks for it.
+    fn is_covered(&self, at: At, name: crate::authority::Name) -> bool {
+        let keeping = &self.nodes[at.node].keeping[at.cert];
+        let own = keeping.served_apart.iter().find(|(of, _)| *of == name).map(|(_, kept)| kept);
+        let shown = own.or(keeping.served.as_ref());
+        shown.is_some_and(|kept| {
+            let paper = &kept.paper;
+            paper.not_before <= self.now && self.now < paper.not_after && paper.names.contains(&name)
+        })
     }
 
     /// The storm is over: from now on everything must come right.
@@ -423,18 +423,30 @@ impl World {
         for at in self.everywhere() {
             self.is_valid(at, "every name is valid in the end");
             self.check_limits(at);
+            let keeping = &self.nodes[at.node].keeping[at.cert];
+            if keeping.wanted && keeping.role == Role::Own && !keeping.stage.trouble().apart.is_empty() {
+                let detail = format!("{:?}", keeping.stage.trouble().apart);
+                self.breaks("a name that passes by itself rejoins", at, detail);
+            }
         }
     }
 
-    /// Whether a name of the configuration has a valid certificate in force.
+    /// Whether every name of a certificate of the configuration is shown one that is in force and not revoked.
     pub fn is_valid(&mut self, at: At, rule: &'static str) {
         let keeping = &self.nodes[at.node].keeping[at.cert];
-        let now = self.now;
-        let in_force = |kept: &Kept| kept.paper.not_before <= now && now < kept.paper.not_after;
-        let valid = keeping.served.as_ref().is_some_and(in_force);
-        if keeping.wanted && !valid {
-            let detail = format!("{:?}", keeping.stage);
-            self.breaks(rule, at, detail);
+        if !keeping.wanted || keeping.role != Role::Own {
+            return;
+        }
+        let bad = keeping.names.iter().find(|name| !self.is_covered(at, **name));
+        if let Some(name) = bad {
+            let detail = format!("{} of {:?}", self.names[*name as usize], keeping.stage);
+            return self.breaks(rule, at, detail);
+        }
+        let noticed = |kept: &Kept| {
+            keeping.watch.revoked.is_some_and(|(_, ca, serial)| (ca, serial) == (kept.paper.ca, kept.paper.serial))
+        };
+        if keeping.served.as_ref().is_some_and(noticed) {
+            self.breaks("what is revoked is replaced", at, format!("{:?}", keeping.stage));
         }
     }
 }

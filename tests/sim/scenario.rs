@@ -68,6 +68,10 @@ pub struct Scenario {
     pub herd: Option<u32>,
     /// No name may expire at any time.
     pub nothing_expires: bool,
+    /// A second authority keeps a certificate ready behind each.
+    pub standby: bool,
+    /// Nodes judge the time themselves, beside witnesses; else somebody tells them. A storm has both.
+    pub judged: bool,
     /// Every name has its first certificate by then.
     pub first_by: Option<Duration>,
 }
@@ -106,7 +110,27 @@ impl Scenario {
             apart: None,
             herd: None,
             nothing_expires: true,
+            standby: false,
+            judged: false,
             first_by: Some(HOUR),
+        }
+    }
+
+    /// The first authority is away for longer than a life, and revokes; a standby from the second one steps in.
+    pub fn standing_by() -> Scenario {
+        const AWAY: &[Fault] = &[Fault::Down, Fault::LimitedForAYear, Fault::Caa];
+        const REVOKES: &[Fault] = &[Fault::Revoked];
+        let weather = Weather { shortest: DAY * 20, ..faults(AWAY, DAY * 30, DAY * 60) };
+        Scenario {
+            name: "standing by",
+            signers: vec![lets_encrypt(REAL, weather, FAIR), lets_encrypt(REAL, FAIR, FAIR)],
+            stormy: DAY * 300,
+            people: faults(REVOKES, DAY * 9, DAY),
+            crash: 0.001,
+            crash_every: DAY * 10,
+            standby: true,
+            first_by: None,
+            ..Scenario::plain()
         }
     }
 
@@ -299,6 +323,7 @@ impl Scenario {
     pub fn lying_clock() -> Scenario {
         Scenario {
             name: "lying clock",
+            judged: true,
             certificates: 30,
             clock: faults(fault::OF_CLOCK_YEARS, DAY * 12, DAY * 2),
             nothing_expires: true,

@@ -4,10 +4,11 @@
 use crate::disk::Health;
 use crate::edge::Dead;
 use crate::fault::Fault;
-use crate::node::LONGEST_SLEEP;
+use crate::node::Role;
 use crate::planted::Bug;
 use crate::scenario::Weather;
 use crate::world::{At, What, World};
+use semper::cert::deeds::LONGEST_SLEEP;
 use semper::cert::preflight::{Finding, Sight};
 use semper::cert::stage::{Event, Policy, Stage};
 use semper::plan::acme::{AcmeServer, Authority, ChallengeKind, InternalAuthority, Issuer};
@@ -218,6 +219,7 @@ impl World {
     fn set_clock(&mut self, node: usize, offset: i64, drift: i64) {
         self.nodes[node].disturbed = self.now;
         self.nodes[node].clock.set(self.now, offset, drift);
+        self.look_at_clock(node);
         if !self.nodes[node].up {
             return;
         }
@@ -233,13 +235,20 @@ impl World {
 
     fn people(&mut self, at: At, fault: Fault) -> Result<(), Dead> {
         let At { node, cert } = at;
-        let wanted = self.nodes[node].keeping[cert].wanted;
+        let (wanted, role) = (self.nodes[node].keeping[cert].wanted, self.nodes[node].keeping[cert].role);
+        if role != Role::Own {
+            return Ok(());
+        }
         let up = self.nodes[node].up;
         match fault {
             Fault::NameJoins if !wanted => {
                 self.nodes[node].keeping[cert].wanted = true;
                 self.met(fault, at);
-                if up { self.keep(at) } else { Ok(()) }
+                if up {
+                    self.keep(at)?;
+                    self.derive(at)?;
+                }
+                Ok(())
             }
             Fault::NameLeaves if wanted => {
                 self.met(fault, at);
@@ -249,29 +258,44 @@ impl World {
                     self.abort(at);
                     self.nodes[node].keeping[cert].served = None;
                 }
-                Ok(())
+                self.derive(at)
             }
             Fault::IssuerChanges if wanted => {
                 self.met(fault, at);
-                self.nodes[node].keeping[cert].issuers.rotate_left(1);
-                let keeping = &self.nodes[node].keeping[cert];
-                let policy = self.policy(&keeping.issuers, &keeping.spec.identifiers);
-                self.nodes[node].keeping[cert].policy = policy;
-                let keeping = &self.nodes[node].keeping[cert];
-                // An order under way may end first.
-                if !up || matches!(keeping.stage, Stage::Ordering { .. }) {
-                    return Ok(());
+                let mut issuers = self.nodes[node].keeping[cert].issuers.clone();
+                issuers.rotate_left(1);
+                let all: Vec<usize> = self.behind(at).chain([cert]).collect();
+                for cert in all {
+                    let standby = matches!(self.nodes[node].keeping[cert].role, Role::Standby { .. });
+                    let issuers = issuers[if standby { issuers.len() - 1 } else { 0 }..].to_vec();
+                    self.rules_change(At { node, cert }, issuers, up)?;
                 }
-                let held = keeping.stage.held().cloned();
-                self.word(at, Event::Started(held))?;
-                self.word(at, Event::Cleared)
+                Ok(())
             }
             Fault::OperatorRenews if wanted && up => {
                 self.met(fault, at);
                 self.word(at, Event::Renew)
             }
+            Fault::Revoked => {
+                self.revoke(at);
+                Ok(())
+            }
             _ => Ok(()),
         }
+    }
+
+    /// A certificate is kept by other rules from now on.
+    fn rules_change(&mut self, at: At, issuers: Vec<usize>, up: bool) -> Result<(), Dead> {
+        let policy = self.policy(&issuers, &self.nodes[at.node].keeping[at.cert].spec.identifiers);
+        let keeping = &mut self.nodes[at.node].keeping[at.cert];
+        (keeping.issuers, keeping.policy) = (issuers, policy);
+        // An order under way may end first.
+        if !up || matches!(keeping.stage, Stage::Ordering { .. }) {
+            return Ok(());
+        }
+        let held = keeping.stage.held().cloned();
+        self.word(at, Event::Started(held))?;
+        self.word(at, Event::Cleared)
     }
 
     /// The storm is over.

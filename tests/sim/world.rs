@@ -7,11 +7,13 @@ use crate::counters::{Counters, Point, Standing};
 use crate::dice::Dice;
 use crate::edge::Dead;
 use crate::fault::Fault;
-use crate::node::{Keeping, Node};
+use crate::node::{Keeping, Node, Role};
 use crate::planted::Bug;
-use crate::rules::{Broken, Watch};
+use crate::rules::Broken;
 use crate::scenario::Scenario;
+use crate::watch::Watch;
 use crate::ways::Ways;
+use semper::cert::quorum::Quorum;
 use semper::cert::stage::{Event, Stage};
 use semper::clock::UnixTime;
 use semper::plan::certificate::{CertSpec, KeyKind};
@@ -33,11 +35,17 @@ pub struct At {
 pub enum What {
     Wake(At),
     Work(At, u64),
-    /// The life of the node that asked, the epoch it asked about.
-    Ari(At, u32, u64),
+    /// The life of the node that asked, the epoch it asked about, the authority.
+    Ari(At, u32, u64, usize),
     /// The life of the node that asked.
     Looked(At, u32),
+    /// The life of the node, the name that has its own now.
+    Passed(At, u32, Name),
+    /// What was revoked: by whom, its serial.
+    Revoked(At, usize, u64),
     Expiry(At),
+    Overdue(usize),
+    ClockLook(usize),
     Recovered(At),
     First(At),
     Start(usize),
@@ -125,26 +133,33 @@ impl World {
             story: Vec::new(),
         };
         for _ in 0..scenario.nodes {
-            let keeping = sets.iter().map(|set| world.keeping(set)).collect();
-            world.nodes.push(Node::new(keeping, world.cas.len()));
+            let all: Vec<usize> = (0..world.cas.len()).collect();
+            let keeping = sets.iter().map(|set| world.keeping(set, all.clone(), Role::Own)).collect();
+            let mut node = Node::new(keeping, world.cas.len());
+            // With an odd seed a storm finds nodes that judge the time themselves.
+            node.quorum = (scenario.judged || seed % 2 == 1).then(Quorum::default);
+            node.judge(began);
+            world.nodes.push(node);
         }
         world
     }
 
-    fn keeping(&mut self, set: &Arc<[Name]>) -> Keeping {
-        let issuers: Vec<usize> = (0..self.cas.len()).collect();
+    pub fn keeping(&mut self, set: &Arc<[Name]>, issuers: Vec<usize>, role: Role) -> Keeping {
         let identifiers = set.iter().map(|name| self.names[*name as usize].clone()).collect();
         let spec = CertSpec::new("ca0", identifiers, KeyKind::EcdsaP256, Place::built_in());
         let policy = self.policy(&issuers, &spec.identifiers);
         Keeping {
+            role,
             spec: Arc::new(spec),
             names: set.clone(),
-            wanted: self.dice.chance(self.scenario.wanted),
+            wanted: role == Role::Own && self.dice.chance(self.scenario.wanted),
             policy,
             issuers,
             stage: Stage::new(),
             journaled: false,
             served: None,
+            served_apart: Vec::new(),
+            look_again: self.now,
             unstored: None,
             work: None,
             looking: Vec::new(),
@@ -187,6 +202,7 @@ impl World {
     fn begin(&mut self) {
         for node in 0..self.nodes.len() {
             self.push(self.now, What::Start(node));
+            self.push(self.now + self.overdue_every(), What::Overdue(node));
             self.next(self.scenario.disk.every, What::DiskFault(node));
             self.next(self.scenario.clock.every, What::ClockFault(node));
             self.next(self.scenario.people.every, What::People(node));
@@ -221,7 +237,11 @@ impl World {
         }
     }
 
+    // Longer than sixty lines: everything that can happen has its arm here.
     fn happens(&mut self, number: u64, what: What) -> Result<(), Dead> {
+        for node in &mut self.nodes {
+            node.judge(self.now);
+        }
         match what {
             What::Wake(at) => {
                 let node = &self.nodes[at.node];
@@ -232,13 +252,29 @@ impl World {
                 Ok(())
             }
             What::Work(at, token) if self.nodes[at.node].up => self.work(at, token),
-            What::Ari(at, life, epoch) if self.nodes[at.node].up && self.nodes[at.node].life == life => {
-                if self.is_kept(at) { self.answered_about_renewal(at, epoch) } else { Ok(()) }
+            What::Ari(at, life, epoch, ca) if self.nodes[at.node].up && self.nodes[at.node].life == life => {
+                if self.is_kept(at) { self.answered_about_renewal(at, epoch, ca) } else { Ok(()) }
             }
             What::Looked(at, life) if self.nodes[at.node].up && self.nodes[at.node].life == life => {
                 if self.is_kept(at) { self.looked(at) } else { Ok(()) }
             }
-            What::Work(..) | What::Ari(..) | What::Looked(..) => Ok(()),
+            What::Passed(at, life, name) if self.nodes[at.node].up && self.nodes[at.node].life == life => {
+                let name = self.names[name as usize].clone();
+                if self.is_kept(at) { self.word(at, Event::Passed(name)) } else { Ok(()) }
+            }
+            What::Work(..) | What::Ari(..) | What::Looked(..) | What::Passed(..) => Ok(()),
+            What::Revoked(at, ca, serial) => self.revoked(at, ca, serial),
+            What::Overdue(node) => {
+                self.look_for_overdue(node);
+                self.push(self.now + self.overdue_every(), What::Overdue(node));
+                Ok(())
+            }
+            What::ClockLook(node) => {
+                if self.nodes[node].clock_look == number {
+                    self.look_at_clock(node);
+                }
+                Ok(())
+            }
             What::Expiry(at) => {
                 self.may_have_expired(at);
                 Ok(())
