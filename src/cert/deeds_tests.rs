@@ -1,10 +1,10 @@
 //! Promises of the way from decision to deed.
 
-use super::super::ari::RenewalInfo;
-use super::super::stage::Held;
-use super::super::stage::tests::{held, policy, way};
-use super::super::trouble::Trouble;
 use super::*;
+use crate::cert::ari::RenewalInfo;
+use crate::cert::stage::Held;
+use crate::cert::stage::tests::{held, policy, way};
+use crate::cert::trouble::Trouble;
 use crate::plan::acme::ChallengeKind;
 
 const DAY: i64 = 86_400;

@@ -184,9 +184,8 @@ impl Server {
         };
         let bare = Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) };
         let terms = Arc::new(ArcSwap::from_pointee(bare));
-        let reader = Arc::new(files_of_others.clone());
-        let (control, overdue) = beside(time.clone(), &parts, &terms, &tls, files_of_others, deliver)?;
-        let watched = Watched::start(tls.clone(), terms.clone(), time.clone(), reader);
+        let (control, overdue) = beside(time.clone(), &parts, &terms, &tls, files_of_others.clone(), deliver)?;
+        let watched = Watched::start(tls.clone(), terms.clone(), time.clone(), Arc::new(files_of_others));
         let watched = watched.map_err(|error| refused("starting the file watcher", &error))?;
         watched.adopt(&plan);
         faults.extend(tls.load_files(&plan).into_iter().map(|fault| fault.0));
