@@ -7,10 +7,12 @@ mod bed;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Output;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bed::bind::Bind;
+use bed::ca::Ca;
 use bed::client::{Tls, curl, serial};
 use bed::pebble::Pebble;
 use bed::server::{Semper, Server, Site, http, main};
@@ -23,7 +25,15 @@ const LONG: Duration = Duration::from_secs(60);
 struct Ask {
     port: u16,
     heard: Arc<Mutex<Vec<String>>>,
+    mood: Arc<AtomicU8>,
 }
+
+/// As the first label says.
+const PLAIN: u8 = 0;
+/// Hangs up on everybody.
+const DOWN: u8 = 1;
+/// Refuses everybody.
+const SOUR: u8 = 2;
 
 impl Ask {
     fn start() -> Ask {
@@ -33,14 +43,19 @@ impl Ask {
     fn at(port: u16) -> Ask {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let (port, heard) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
-        let seen = heard.clone();
+        let mood = Arc::new(AtomicU8::new(PLAIN));
+        let (seen, mind) = (heard.clone(), mood.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, seen) = (stream.unwrap(), seen.clone());
-                std::thread::spawn(move || answer(stream, &seen));
+                let (stream, seen, mood) = (stream.unwrap(), seen.clone(), mind.load(Ordering::SeqCst));
+                std::thread::spawn(move || answer(stream, &seen, mood));
             }
         });
-        Ask { port, heard }
+        Ask { port, heard, mood }
+    }
+
+    fn be(&self, mood: u8) {
+        self.mood.store(mood, Ordering::SeqCst);
     }
 
     fn heard(&self) -> Vec<String> {
@@ -48,7 +63,10 @@ impl Ask {
     }
 }
 
-fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) {
+fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>, mood: u8) {
+    if mood == DOWN {
+        return;
+    }
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
     while !head.windows(4).any(|four| four == b"\r\n\r\n") {
@@ -72,7 +90,7 @@ fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>) {
         }
         name if name.starts_with("garbage") => "yes\r\n".to_owned(),
         name if name.starts_with("huge") => format!("HTTP/1.1 404 No\r\nX: {}\r\n\r\n", "y".repeat(1 << 20)),
-        name if name.starts_with("shop") || name.starts_with("lost") => {
+        name if mood == PLAIN && (name.starts_with("shop") || name.starts_with("lost")) => {
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned()
         }
         _ => "HTTP/1.1 403 No\r\nContent-Length: 12\r\n\r\nno such shop".to_owned(),
@@ -87,7 +105,9 @@ fn site(issuer: &str, terms: &str) -> Site {
         "server { listen 127.0.0.1:%port1%; location / { return 200 plain; } }
          server { listen 127.0.0.1:%port2% ssl; server_name known.example.com;
             acme_certificate test; location / { return 200 known; } }
+         # nginx would not start without the second line.
          server { listen 127.0.0.1:%port2% ssl default_server; server_name _;
+            ssl_reject_handshake on;
             location / { default_type text/plain; return 200 \"hello $host\\n\"; } }",
     ));
     let own = format!(
@@ -240,6 +260,78 @@ fn an_ask_that_hangs_fails_lies_or_babbles_lets_nobody_in_and_is_named() {
         Tls::blind().get(server.port(2), "shop1.customers.com", "/").unwrap().text(),
         "hello shop1.customers.com\n"
     );
+}
+
+#[test]
+fn a_held_name_is_renewed_while_ask_is_silent_and_no_longer_when_it_stays_with_its_no() {
+    let ask = Ask::start();
+    let terms = format!("ask http://127.0.0.1:{}/ yes=1s no=1s;", ask.port);
+    let site = site("uri internal; leaf_lifetime 12s;", &terms);
+    let server = Semper::serve(&site);
+    let shop = "shop.customers.com";
+    let shown = || serial(&Tls::blind().chain(server.port(2), shop).unwrap()[0]);
+    assert!(is_refused(&server, shop));
+    wait_for("the first one", LONG, || explain(&site, shop).contains("held and live"));
+    ask.be(DOWN);
+    wait_for("the silence", LONG, || explain(&site, shop).contains("that changes nothing"));
+    let first = shown();
+    wait_for("a renewal under silence", LONG, || shown() != first);
+    ask.be(SOUR);
+    wait_for("the end of its renewal", LONG, || explain(&site, shop).contains("renewed no more"));
+    // A renewal that had begun may still end; half a life later another one would be due.
+    std::thread::sleep(Duration::from_secs(2));
+    let stays = shown();
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(shown(), stays);
+    assert!(explain(&site, shop).contains("no such shop"));
+    // The tenant pays again.
+    ask.be(PLAIN);
+    wait_for("its renewal", LONG, || shown() != stays);
+    assert!(!explain(&site, shop).contains("renewed no more"));
+}
+
+#[test]
+fn a_reload_without_it_takes_names_away_and_one_with_it_gives_them_back_unchanged() {
+    let site = site("uri internal;", "allow .sites.example.com;");
+    let server = Semper::serve(&site);
+    let name = "a.sites.example.com";
+    assert!(is_refused(&server, name));
+    wait_for("the certificate", LONG, || explain(&site, name).contains("held and live"));
+    let shown = || Tls::blind().chain(server.port(2), name).map(|chain| serial(&chain[0]));
+    let (first, with) = (shown().unwrap(), site.read("semper.conf"));
+    let without = with.split("acme_on_demand").next().unwrap().to_owned();
+    let conf = std::fs::read_to_string(site.conf()).unwrap();
+    site.file("semper.conf", &without);
+    server.reload(&conf);
+    wait_for("its end", LONG, || is_refused(&server, name));
+    assert!(explain(&site, name).contains("no certificate here is for this name"));
+    site.file("semper.conf", &with);
+    server.reload(&conf);
+    assert_eq!(wait_some("its return", LONG, || shown().ok()), first);
+}
+
+#[test]
+fn ask_is_believed_over_https_only_by_its_own_roots() {
+    let ca = Ca::new("inside");
+    let pair = ca.issue(&["localhost"]);
+    let keys = Site::new("");
+    keys.file("ask.pem", &pair.chain);
+    keys.file("ask.key", &pair.key);
+    keys.file("root.pem", ca.pem());
+    keys.rewrite(&http(
+        "server { listen 127.0.0.1:%port1% ssl; ssl_certificate %dir%/ask.pem; ssl_certificate_key %dir%/ask.key;
+            location / { return 200; } }",
+    ));
+    let service = Semper::serve(&keys);
+    let url = format!("ask https://localhost:{}/x", service.port(1));
+    let right = site("uri internal;", &format!("{url} trusted={}/root.pem;", keys.dir().display()));
+    let wrong = site("uri internal;", &format!("{url};"));
+    let (trusts, doubts) = (Semper::serve(&right), Semper::serve(&wrong));
+    assert!(is_refused(&trusts, "shop.customers.com") && is_refused(&doubts, "shop.customers.com"));
+    wait_for("the yes", LONG, || explain(&right, "shop.customers.com").contains("held and live"));
+    wait_for("the doubt", LONG, || {
+        explain(&wrong, "shop.customers.com").contains("gave no answer: invalid peer certificate")
+    });
 }
 
 /// Sends a hello for `name` and reads what comes back first.

@@ -303,6 +303,9 @@ impl Desk {
                 let steady = held.denials >= STEADY_TIMES && now.since(since) >= no_for * STEADY;
                 let stops = steady && !held.stopped;
                 held.stopped |= steady;
+                if held.stopped {
+                    held.until = now + no_for * STEADY;
+                }
                 if stops { Then::Stop } else { Then::Nothing }
             }
             Word::Silence(words) => {
@@ -315,17 +318,17 @@ impl Desk {
     /// Held names about which it is time to ask again, at most so many; each is reported by [`Desk::answered`] before it comes
     /// again.
     pub fn questions(&mut self, most: usize, now: UnixTime) -> Vec<DomainName> {
-        if self.terms.ask.is_none() {
+        let most = most.saturating_sub(self.again.len());
+        if self.terms.ask.is_none() || most == 0 {
             return Vec::new();
         }
         let due = self
             .held
             .iter()
             .filter(|(name, held)| held.until <= now && !self.again.contains(*name) && !self.listed(name));
-        let mut due: Vec<(UnixTime, DomainName)> = due.map(|(name, held)| (held.until, name.clone())).collect();
-        due.sort();
-        due.truncate(most.saturating_sub(self.again.len()));
-        let due: Vec<DomainName> = due.into_iter().map(|(_, name)| name).collect();
+        let mut due: Vec<(UnixTime, &DomainName)> = due.map(|(name, held)| (held.until, name)).collect();
+        due.sort_unstable();
+        let due: Vec<DomainName> = due.into_iter().take(most).map(|(_, name)| name.clone()).collect();
         self.again.extend(due.iter().cloned());
         due
     }

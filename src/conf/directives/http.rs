@@ -104,8 +104,8 @@ pub fn finish(mut draft: HttpDraft, named: Vec<acme::Named>, reader: &mut Reader
     for server in &drafts {
         let server_chain = Chain { said: &server.said, above: Some(&chain) };
         let lines = wishes.lines(server);
-        let own = ssl::certificates(server_chain, server, &lines, &mut wishes, reader)?;
-        certificates.push(own.on_demand(on_demand.contains(&server.index)));
+        let on_demand = on_demand.contains(&server.index);
+        certificates.push(ssl::certificates(server_chain, (server, on_demand), &lines, &mut wishes, reader)?);
     }
     wishes.check_used()?;
     reader.shared.ports.settle_quic();

@@ -151,20 +151,15 @@ impl Certificates {
     pub fn has(&self) -> Has {
         Has { any: !self.sources.is_empty() || self.on_demand, reject: self.reject }
     }
-
-    /// The same with `acme_on_demand`, or without.
-    pub fn on_demand(self, on_demand: bool) -> Certificates {
-        Certificates { on_demand, ..self }
-    }
 }
 
-/// Finds the certificates of a server, and checks their files.
+/// Finds the certificates of a server, and checks their files; with `acme_on_demand` in it, or without.
 ///
 /// # Errors
 /// nginx's words. A certificate that cannot be loaded is said, and forgiven by a start.
 pub fn certificates(
     chain: Chain<'_>,
-    server: &ServerDraft,
+    (server, on_demand): (&ServerDraft, bool),
     lines: &[Line],
     wishes: &mut Wishes<'_>,
     reader: &mut Reader<'_>,
@@ -191,10 +186,15 @@ pub fn certificates(
             sources.push(CertificateSource::File(file));
         }
     }
-    if !sources.is_empty() || reject {
+    if !sources.is_empty() || reject || on_demand {
         check_clients(chain, reader)?;
     }
-    Ok(Certificates { sources, reject, on_demand: false })
+    // nginx refuses a default server with neither certificate nor `ssl_reject_handshake on`. Names on demand have to get
+    // through; all others are rejected as ever.
+    if reject && on_demand {
+        return Ok(Certificates { sources: Vec::new(), reject: false, on_demand });
+    }
+    Ok(Certificates { sources, reject, on_demand })
 }
 
 /// A pair of files, made absolute and checked.

@@ -1,6 +1,7 @@
 //! What does the control thread do for names on demand? Hears the door, has questions asked, writes down what is held before
 //! a keeper begins, and ends what nobody needs. `cert::on_demand` decides all of it.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::cert::concern::{Concern, Severity, Topic};
@@ -38,7 +39,8 @@ impl Desk {
         };
         let specs = self.demand.as_ref().map(Demand::specs).unwrap_or_default();
         let door = self.around.tls.door();
-        door.close_all_but(|name| specs.iter().any(|(held, _)| held == name));
+        let names: HashSet<&DomainName> = specs.iter().map(|(name, _)| name).collect();
+        door.close_all_but(|name| names.contains(name));
         self.keepers.demand(specs.into_iter().map(|(_, spec)| spec).collect());
     }
 
@@ -178,7 +180,7 @@ impl Desk {
         }
     }
 
-    /// Notes what was used, and drops what nobody asks for. To be called once a minute; writes once an hour.
+    /// Notes what was used, and once an hour drops what nobody asks for and writes it all down. To be called once a minute.
     pub(super) fn look_after_demand(&mut self, hourly: bool) {
         let now = self.around.clock.now();
         let Some(demand) = &mut self.demand else { return };
@@ -202,16 +204,15 @@ impl Desk {
         });
         tell(&self.around.concerns.report("on demand", silent.into_iter().chain(full).collect()));
         // While nobody knows what time it is, nothing is too old.
-        if self.around.clock.in_doubt() {
+        if !hourly || self.around.clock.in_doubt() {
             return;
         }
         let certificates = self.around.tls.certificates().clone();
-        let specs: std::collections::HashMap<DomainName, CertSpec> = demand.specs().into_iter().collect();
+        let specs: HashMap<DomainName, CertSpec> = demand.specs().into_iter().collect();
         let gone = demand.desk.forget(now, |name| {
             let id = specs.get(name)?.id.clone();
             Some(certificates.held(&CertificateSource::Acme(id))?.not_after)
         });
-        let any = !gone.is_empty();
         for (name, why) in gone {
             let words = match why {
                 Dropped::Unused => "no client has asked for it for long",
@@ -223,7 +224,7 @@ impl Desk {
                 self.keepers.end_on_demand(&spec.id);
             }
         }
-        self.write_demand(any || hourly);
+        self.write_demand(true);
     }
 
     /// Everything about a name. Where it could be held on demand and is not live, it is looked at from outside first.
