@@ -233,12 +233,16 @@ impl Keepers {
         }
     }
 
-    /// Ends it; what it holds stays on the shelf.
-    pub fn end_on_demand(&mut self, id: &CertId) {
-        self.demanded.remove(id);
-        if !self.planned.contains(id) && !self.rescued.contains(id) {
-            self.kept.remove(id);
+    /// Ends these, and leaves nothing of them in memory; what they hold stays on the shelf.
+    pub fn end_on_demand(&mut self, ids: &[CertId]) {
+        for id in ids {
+            self.demanded.remove(id);
+            if !self.planned.contains(id) && !self.rescued.contains(id) {
+                self.kept.remove(id);
+            }
         }
+        let kept = &self.kept;
+        self.tools.beats.retain(|id| kept.contains_key(id));
     }
 
     /// Whether a certificate is kept only because clients asked for its name.

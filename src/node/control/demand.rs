@@ -14,7 +14,7 @@ use crate::node::demanded::{self, Demanded};
 use crate::node::on_demand::{AGAIN_AT_ONCE, Demand};
 use crate::node::overdue::tell;
 use crate::plan::Plan;
-use crate::plan::certificate::CertSpec;
+use crate::plan::certificate::{CertId, CertSpec};
 use crate::plan::tls::CertificateSource;
 use crate::tls::on_demand::Ring;
 use crate::words::DomainName;
@@ -213,6 +213,7 @@ impl Desk {
             let id = specs.get(name)?.id.clone();
             Some(certificates.held(&CertificateSource::Acme(id))?.not_after)
         });
+        let mut ended = Vec::new();
         for (name, why) in gone {
             let words = match why {
                 Dropped::Unused => "no client has asked for it for long",
@@ -220,9 +221,12 @@ impl Desk {
             };
             tracing::info!(level = "notice", "{name} is no longer obtained on demand: {words}");
             self.around.tls.door().close(&name);
-            if let Some(spec) = specs.get(&name) {
-                self.keepers.end_on_demand(&spec.id);
-            }
+            ended.extend(specs.get(&name).map(|spec| spec.id.clone()));
+        }
+        if !ended.is_empty() {
+            self.keepers.end_on_demand(&ended);
+            let over = |id: &CertId| ended.contains(id) && self.keepers.kept(id).is_none();
+            certificates.retain(|source| !matches!(source, CertificateSource::Acme(id) if over(id)));
         }
         self.write_demand(true);
     }
