@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::keeper::Word;
 use super::keepers::Keepers;
-use super::lookout::Lookout;
 use super::sources::Sources;
 use crate::cert::bundle::Bundle;
 use crate::cert::choose::Provenance;
@@ -253,11 +252,6 @@ impl Keepers {
     /// Where certificates of an issuer lie.
     pub fn shelf(&mut self, issuer: &Issuer) -> Arc<dyn Shelf> {
         self.desk(issuer).shelf
-    }
-
-    /// What looks at names from outside.
-    pub fn lookout(&self) -> Arc<Lookout> {
-        self.lookout.clone()
     }
 
     /// Looks after what left the configuration: noted, kept for a month, put aside. To be called once a day, and after each

@@ -24,13 +24,7 @@ pub(super) struct Foresight {
 
 impl Foresight {
     /// Looks; true if the order is not to be placed. What is found is reported either way.
-    pub(super) async fn holds_back(
-        &self,
-        ca: &Ca,
-        spec: &CertSpec,
-        attempt: &Attempt,
-        reports: &Weak<Mail>,
-    ) -> bool {
+    pub(super) async fn holds_back(&self, ca: &Ca, spec: &CertSpec, attempt: &Attempt, reports: &Weak<Mail>) -> bool {
         let within = attempt.give_up_at.since(self.now) / 4;
         let found = self.lookout.hindrance(ca, &spec.identifiers, attempt.way.challenge, within).await;
         let Some((sights, why)) = found else { return false };
