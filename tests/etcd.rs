@@ -1,6 +1,6 @@
 //! Does the client keep its promises with a real etcd (Debian's `etcd-server`)? Restarts, a compaction, a lost lease, three
 //! members with one killed or frozen, TLS, users, an operator who changes what is sealed, a full store.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::cloned_ref_to_slice_refs)]
 
 mod bed;
 mod etcd_bed;

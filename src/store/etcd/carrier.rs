@@ -257,8 +257,8 @@ mod tests {
     fn a_value_holds_the_join_whoever_writes_first() {
         let key = Subject::Ticket(1).key();
         let (old, new, twin) = (claim(1, b"old"), claim(2, b"new"), claim(2, b"twin"));
-        let one = joined(&key, &[old.clone()], &[new.clone(), twin.clone()]);
-        let other = joined(&key, &[twin.clone(), new.clone()], &[old.clone()]);
+        let one = joined(&key, std::slice::from_ref(&old), &[new.clone(), twin.clone()]);
+        let other = joined(&key, &[twin.clone(), new.clone()], std::slice::from_ref(&old));
         assert!(same(&one, &other) && one.len() == 2);
         assert_eq!(more(&one, &[new]), [twin]);
     }
