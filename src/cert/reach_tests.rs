@@ -86,7 +86,7 @@ fn tls_alpn_01_is_judged_by_who_ends_the_handshake() {
     assert!(words(&by_tls(&[(V4, Here, Answer::Refused)])).contains("nobody listens on port 443"));
     assert!(words(&by_tls(&[(V4, Unknown, Answer::Ours), (V6, Unknown, shown())])).contains("AAAA"));
     for unsure in [(V4, Declared, shown()), (V4, Unknown, Answer::Silent), ("10.0.0.1", Unknown, shown())] {
-        assert!(matches!(by_tls(&[unsure.clone()]), Verdict::NotCheckable(_)), "{unsure:?}");
+        assert!(matches!(by_tls(std::slice::from_ref(&unsure)), Verdict::NotCheckable(_)), "{unsure:?}");
     }
 }
 
