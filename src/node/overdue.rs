@@ -87,6 +87,7 @@ fn facts(looks: &Looks, plan: &Plan, begun: Instant) -> Vec<Facts> {
             subject: format!("certificate {id}"),
             shown: shown(&CertificateSource::Acme(id.clone())),
             kept: Some(kept),
+            paused: looks.beats.paused(id).map(|pause| format!("it is paused {pause}; `semper resume {id}` goes on")),
         }
     };
     let planned: HashSet<&CertId> = plan.certificates.iter().map(|spec| &spec.id).collect();
@@ -102,7 +103,7 @@ fn facts(looks: &Looks, plan: &Plan, begun: Instant) -> Vec<Facts> {
             && seen.insert(files)
         {
             let subject = format!("certificate \"{}\"", files.certificate.display());
-            all.push(Facts { subject, shown: shown(source), kept: None });
+            all.push(Facts { subject, shown: shown(source), kept: None, paused: None });
         }
     }
     all
