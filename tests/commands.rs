@@ -88,6 +88,7 @@ fn a_renewal_is_followed_to_its_end_and_a_dry_run_leaves_everything_as_it_was() 
     let (code, text) = run(&site, &["renew", "--dry-run", NAME]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("waits for the authority to look") && text.contains("good: a certificate of"), "{text}");
+    assert!(text.contains("preflight for http-01: nothing found that stands in the way"), "{text}");
     assert_eq!((staging.issued(), pebble.issued()), (1, 1));
     assert_eq!(shown(&server, NAME), first, "nothing is installed");
     let (code, _) = run(&site, &["renew", "--dry-run"]);
@@ -211,7 +212,8 @@ fn a_paused_certificate_is_left_alone_over_restarts_until_it_is_resumed() {
     let (code, text) = run(&site, &["renew", NAME]);
     assert!(code == 2 && text.contains("is paused"), "{code} {text}");
     let (_, text) = run(&site, &["explain", NAME]);
-    assert!(text.contains("PAUSED since"), "{text}");
+    let me = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name;
+    assert!(text.contains("PAUSED since") && text.contains(&format!(" by {me}: nothing, until")), "{text}");
     let (code, text) = run(&site, &["resume", NAME]);
     assert!(code == 0 && text.contains("looked after again"), "{code} {text}");
     wait_for("another one", PATIENCE, || shown(&server, NAME) != first);
@@ -321,6 +323,25 @@ fn a_rehearsal_tells_the_future_and_touches_nothing() {
     assert_eq!(code, 1);
     assert_eq!(generations(), before);
     assert_eq!((shown(&server, NAME), pebble.issued()), (first, 1));
+}
+
+#[test]
+fn a_rollover_that_a_restart_has_cut_off_goes_on_by_itself() {
+    let http_port = free_port();
+    let pebble = Pebble::with(&Settings::checking(http_port, free_port()));
+    let site = site(&pebble, http_port, "");
+    let (server, _) = certified(&site, &pebble);
+    let before = site.read("state/accounts/shared.key");
+    drop(server);
+    // It ended after the new key was saved, and before the authority heard of it.
+    let next = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    bed::write_private(&site.dir().join("state/accounts/shared.next.key"), next);
+    let _server = Semper::serve(&site);
+    let gone = || !site.dir().join("state/accounts/shared.next.key").exists();
+    wait_for("the change to go on", PATIENCE, || gone() && site.read("state/accounts/shared.key") != before);
+    assert_eq!(pebble.log().matches("POST /rollover-account-key").count(), 1);
+    let (code, text) = run(&site, &["renew", NAME]);
+    assert_eq!(code, 0, "{text}");
 }
 
 #[test]

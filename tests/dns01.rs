@@ -30,7 +30,8 @@ fn site(bind: &Bind, provider: &str, name: &str) -> (Site, Pebble) {
     let provider = provider.replace("%dns%", &bind.address().to_string());
     let own = format!(
         "state_path %dir%/state;\nacme_resolver {dns};\nacme_dns_provider own {{ propagation {dns}; {provider} }}\n\
-         acme_issuer test {{ uri {uri}; ssl_trusted_certificate {trusted}; accept_terms_of_service; dns_provider own; }}\n",
+         acme_issuer test {{ uri {uri}; ssl_trusted_certificate {trusted}; accept_terms_of_service; dns_provider own;
+         staging {uri}; }}\n",
         dns = bind.address(),
         uri = pebble.directory(),
         trusted = pebble.trusted(),
@@ -50,6 +51,14 @@ fn script(site: &Site, name: &str, text: &str) -> String {
     let path = site.file(name, text);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path.to_string_lossy().into_owned()
+}
+
+/// `renew --dry-run`: whether it would succeed, and what it says.
+fn dry_run(site: &Site, name: &str) -> (bool, String) {
+    let state = site.dir().join("state").display().to_string();
+    let out = Semper::run(&["renew", "--dry-run", name, "--state", &state]);
+    let text = [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (out.status.success(), text)
 }
 
 /// Writes to BIND from a shell: `update add|delete NAME VALUE`.
@@ -77,6 +86,15 @@ fn a_wildcard_comes_by_signed_updates_through_a_cname_and_the_records_go_again()
     assert_eq!(changes("updating zone 'acme.other.test/IN': adding an RR at 'site.acme.other.test' TXT"), 2);
     wait_for("both records to go", PATIENCE, || changes("'acme.other.test/IN': deleting an RR at site.acme") == 2);
     assert_eq!(changes("updating zone 'site.test/IN'"), 0);
+    // A dry run writes and removes its records too, and installs nothing.
+    let issued = pebble.issued();
+    let (good, text) = dry_run(&site, ZONE);
+    assert!(
+        good && text.contains("preflight for dns-01: nothing found") && text.contains("by dns-01 came in"),
+        "{text}"
+    );
+    assert_eq!(pebble.issued(), issued + 1);
+    wait_for("its records to go", PATIENCE, || changes("'acme.other.test/IN': deleting an RR at site.acme") == 4);
     assert!(!server.complaints().contains(SECRET));
 }
 
@@ -113,14 +131,14 @@ fn hooks_of_lego_run_as_they_are_with_secrets_that_nobody_sees() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().display();
     std::fs::write(folder.path().join("token"), "a-token-of-tests\n").unwrap();
-    let provider = format!("exec lego {dir}/hook; exec_env API_TOKEN file:{dir}/token;");
+    let provider = format!("exec lego {dir}/hook; exec_env API_TOKEN file:{dir}/token; exec_env CARGO_PKG_NAME;");
     let (site, pebble) = site(&bind, &provider, ZONE);
     let update = nsupdate(&bind);
     // The first call fails, and says too much.
     let text = format!(
         "#!/bin/sh\n{update}echo \"$*\" >> {dir}/seen\n[ \"$API_TOKEN\" = a-token-of-tests ] || exit 7\n\
          [ -e {dir}/second ] || {{ touch {dir}/second; echo \"no, $API_TOKEN is wrong\" >&2; exit 3; }}\n\
-         case $1 in present) update add $2 $3;; cleanup) update delete $2 $3;; esac\n"
+         case $1 in present) update add $2 $3;; cleanup) update delete $2 $3;; esac\nenv > {dir}/env\n"
     );
     std::fs::copy(script(&site, "hook", &text), folder.path().join("hook")).unwrap();
     let mut own = site.read("semper.conf");
@@ -130,6 +148,11 @@ fn hooks_of_lego_run_as_they_are_with_secrets_that_nobody_sees() {
     certified(&server, &pebble, "any.site.test");
     let seen = std::fs::read_to_string(folder.path().join("seen")).unwrap();
     assert!(seen.starts_with("present _acme-challenge.site.test. "), "{seen}");
+    // Of our own environment it sees what it was promised.
+    let env = std::fs::read_to_string(folder.path().join("env")).unwrap();
+    let has = |name: &str| env.lines().any(|line| line.starts_with(&format!("{name}=")));
+    assert!(["PATH", "CERTBOT_DOMAIN", "SEMPER_RECORD", "API_TOKEN", "CARGO_PKG_NAME"].into_iter().all(has), "{env}");
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && !has("CARGO_MANIFEST_DIR") && !has("CARGO"), "{env}");
     let log = server.complaints();
     assert!(log.contains("no, *** is wrong") && !log.contains("a-token-of-tests"), "{log}");
 }
@@ -192,6 +215,8 @@ fn a_challenge_cname_that_belongs_to_somebody_else_is_named_and_costs_no_validat
     let server = Semper::serve(&site);
     let words = "_acme-challenge.site.test is a CNAME to abc.dcv.cdn.test, which this provider does not write";
     wait_for("the cause", PATIENCE, || server.complaints().contains(words));
+    let (good, text) = dry_run(&site, ZONE);
+    assert!(!good && text.contains("preflight for dns-01: ") && text.contains("abc.dcv.cdn.test"), "{text}");
     assert!(!bind.log().contains("updating zone"), "{}", bind.log());
     assert!(!pebble.log().contains("Attempting to validate"), "{}", pebble.log());
 }

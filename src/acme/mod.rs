@@ -215,6 +215,14 @@ impl Ca {
         }
     }
 
+    /// Whether a change of key was begun and not ended: the next key lies on the shelf.
+    pub fn key_is_changing(&self) -> bool {
+        match self {
+            Ca::Acme(ca) => ca.registry().is_rolling(),
+            Ca::Internal(_) => false,
+        }
+    }
+
     /// Ends a change of key: the new one is the only one from now on. Call it when [`Ca::roll_key`] has succeeded for
     /// every issuer that shares the key.
     pub fn settle_key(&self) -> Result<(), Failure> {

@@ -61,6 +61,15 @@ pub fn advice(failure: &Failure) -> Vec<String> {
     }
 }
 
+/// Pages on which an authority says something about this certificate: why it wants it replaced, where a pause is lifted.
+pub fn pages(stage: &Stage) -> Vec<String> {
+    let why = stage.held().and_then(|held| held.explanation.as_ref());
+    let why = why.map(|link| format!("the authority wants it replaced early and says why: {link}"));
+    let pause = stage.trouble().pause_link.as_ref();
+    let pause = pause.map(|link| format!("the authority has paused names of this account; lift it here: {link}"));
+    why.into_iter().chain(pause).collect()
+}
+
 fn of_validation(kind: ChallengeKind, name: &str) -> Vec<String> {
     match kind {
         ChallengeKind::Http01 => vec![

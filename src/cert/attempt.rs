@@ -152,7 +152,7 @@ pub(super) fn failed(
         let ask_at = trouble.ask_at.take();
         return (waiting(now, held, ask_at, trouble, again), effects);
     }
-    effects.extend(paused(&trouble, &why));
+    effects.extend(paused(&mut trouble, &why));
     trouble.since.get_or_insert(now);
     trouble.note_failure(now, &attempt.way, &why);
     split::blame(&mut trouble, &names, &why, now);
@@ -245,14 +245,13 @@ fn book(scene: &mut Scene<'_>, intent: &Intent<'_>, why: &Failure, way: &Way) {
     }
 }
 
-/// The notice of a pause, once for each link.
-fn paused(trouble: &Trouble, why: &Failure) -> Option<Effect> {
-    let link = |why: &Failure| match why {
-        Failure::Limited { detail, .. } => unpause_link(detail).map(str::to_owned),
-        _ => None,
-    };
-    let new = link(why).filter(|_| trouble.last.as_ref().and_then(link).is_none())?;
-    Some(Effect::Tell(Notice::Paused { link: new }))
+/// The notice of a pause, once for each row of failures.
+fn paused(trouble: &mut Trouble, why: &Failure) -> Option<Effect> {
+    let Failure::Limited { detail, .. } = why else { return None };
+    let link = unpause_link(detail)?.to_owned();
+    // Each refusal may have a link of its own; the newest is the one that still works.
+    let known = trouble.pause_link.replace(link.clone()).is_some();
+    (!known).then_some(Effect::Tell(Notice::Paused { link }))
 }
 
 /// Whether an order at `authority` without `leave_out` is for the same names at the same place as what is held.

@@ -1,6 +1,8 @@
 //! Promises about rounds, fallbacks, limits and turns.
 
 use super::*;
+use crate::cert::advice;
+use crate::cert::journal::StageRecord;
 use crate::cert::stage::Event;
 use crate::cert::stage::tests::{Reply, World, held, policy, unreachable, way};
 use crate::plan::acme::ChallengeKind::{Http01, TlsAlpn01};
@@ -93,6 +95,9 @@ fn a_paused_name_shows_the_link_once() {
     world.run(UnixTime::from_seconds(3 * DAY));
     assert!(world.orders.len() > 3);
     let link = "https://portal.letsencrypt.org/sfe/v1/unpause?jwt=x.y.z".to_owned();
+    // It can be read for as long as it is so, after a restart too.
+    let again = StageRecord::read(&StageRecord::write(&world.stage)).unwrap();
+    assert!(advice::pages(&again).iter().any(|page| page.ends_with(&link)));
     assert_eq!(world.notices, [Notice::Paused { link }]);
 }
 

@@ -27,6 +27,8 @@ pub struct Facts {
     pub shown: Option<(UnixTime, UnixTime)>,
     /// Where we renew it ourselves: what its keeper counts.
     pub kept: Option<Kept>,
+    /// Somebody said to leave it alone: since when, who, and how it goes on, in words.
+    pub paused: Option<String>,
 }
 
 /// What a keeper counts.
@@ -129,6 +131,11 @@ fn no_attempt(facts: &Facts, since: UnixTime, now: UnixTime) -> Option<Concern> 
     let (from, until) = facts.shown?;
     let (life, quiet) = (until.since(from), now.since(since));
     let late = now > due(from, until) + margin(life);
+    if let Some(words) = &facts.paused {
+        // Whoever paused it may have good reasons; that clients are hurt is said by the dates.
+        let text = format!("it is due, and {words}");
+        return late.then(|| concern(Topic::NoAttempt, facts, Severity::Warning, text, now));
+    }
     let text = || format!("it is due, and nobody has tried for {} minutes", quiet.as_secs() / 60);
     (late && quiet > patience(life)).then(|| concern(Topic::NoAttempt, facts, Severity::Error, text(), now))
 }
@@ -149,7 +156,7 @@ mod tests {
     }
 
     fn facts(life: u64, kept: Option<Kept>) -> Facts {
-        Facts { subject: "a.example".to_owned(), shown: Some((day(0), day(life))), kept }
+        Facts { subject: "a.example".to_owned(), shown: Some((day(0), day(life))), kept, paused: None }
     }
 
     fn topics(clock: &mut OverdueClock, facts: &Facts, now: UnixTime) -> Vec<(Topic, Severity)> {
@@ -171,7 +178,8 @@ mod tests {
             let until = UnixTime::default() + life;
             let at_due = due(UnixTime::default(), until);
             let deadline = at_due + until.since(at_due) / 3;
-            let facts = Facts { subject: String::new(), shown: Some((UnixTime::default(), until)), kept: None };
+            let shown = Some((UnixTime::default(), until));
+            let facts = Facts { subject: String::new(), shown, kept: None, paused: None };
             assert_eq!(OverdueClock::default().look(std::slice::from_ref(&facts), deadline).len(), 1, "{life:?}");
             assert_eq!(OverdueClock::default().look(&[facts], at_due), []);
         }
@@ -194,7 +202,7 @@ mod tests {
         let mut clock = OverdueClock::default();
         let bare = |attempts| {
             let kept = Some(Kept { attempts, turned: Duration::ZERO });
-            Facts { subject: "a.example".to_owned(), shown: None, kept }
+            Facts { subject: "a.example".to_owned(), shown: None, kept, paused: None }
         };
         let hour = |number: u64| day(1) + Duration::from_secs(number * 3600);
         let (none, quiet) = ((Topic::Overdue, Severity::Error), (Topic::NoAttempt, Severity::Error));
@@ -206,6 +214,24 @@ mod tests {
         // One that came is forgotten.
         assert_eq!(topics(&mut clock, &facts(90, None), day(2)), []);
         assert_eq!(topics(&mut clock, &bare(3), hour(40)), []);
+    }
+
+    #[test]
+    fn one_that_is_paused_says_so_when_it_is_due_and_how_it_goes_on() {
+        let mut clock = OverdueClock::default();
+        let kept = Some(Kept { attempts: 1, turned: Duration::ZERO });
+        let words = "paused since yesterday by jo; `semper resume a.example` goes on";
+        let paused = Facts { paused: Some(words.to_owned()), ..facts(90, kept) };
+        assert_eq!(clock.look(std::slice::from_ref(&paused), day(58)), []);
+        for at in [62, 80] {
+            let seen = clock.look(std::slice::from_ref(&paused), day(at));
+            let said: Vec<_> = seen.iter().filter(|seen| seen.topic == Topic::NoAttempt).collect();
+            assert_eq!(said.len(), 1);
+            assert_eq!(
+                (said[0].severity, said[0].text.clone()),
+                (Severity::Warning, format!("it is due, and {words}"))
+            );
+        }
     }
 
     #[test]

@@ -62,6 +62,23 @@ pub fn judge(leaf: &Leaf, public: bool, in_use: &[Identifier], rule: &Rescue) ->
     Verdict::From(leaf.not_after - before, names)
 }
 
+/// Judges a file that cannot be read, and never could since we run: nobody knows whose certificate it was. Names that are
+/// public, or named, are taken over from `from` on; one that is neither keeps it from all of them, for then the file may
+/// well be a private one.
+pub fn judge_unreadable(in_use: &[Identifier], rule: &Rescue, from: UnixTime) -> Verdict {
+    let wildcard = |name: &Identifier| matches!(name, Identifier::Dns(name) if name.is_wildcard());
+    let mut names: Vec<Identifier> = in_use.iter().filter(|name| !wildcard(name)).cloned().collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        return Verdict::Never(Reason::NoNames);
+    }
+    match names.iter().find(|name| !rule.names.contains(name) && !domain::is_public(name)) {
+        Some(inner) => Verdict::Never(Reason::Inner(inner.clone())),
+        None => Verdict::From(from, names),
+    }
+}
+
 /// Whether a chain (leaf first) leads to one of `roots`. The dates do not count: an expired one was public too.
 pub fn is_public(chain: &[CertificateDer<'_>], not_before: UnixTime, roots: &[TrustAnchor<'_>]) -> bool {
     let Some((leaf, between)) = chain.split_first() else { return false };
@@ -130,6 +147,19 @@ mod tests {
             judge(&leaf(&["a.example.com"]), true, &list(&["b.example.com"]), &rule(&[])),
             Verdict::Never(Reason::NoNames)
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_taken_over_for_public_and_named_names_alone() {
+        let at = UnixTime(7);
+        let judged = |names: &[&str], named: &[&str]| judge_unreadable(&list(names), &rule(named), at);
+        let names = list(&["a.example.com", "b.example.com"]);
+        assert_eq!(judged(&["b.example.com", "a.example.com", "*.example.com"], &[]), Verdict::From(at, names));
+        let inner = Reason::Inner("db.internal".parse().unwrap());
+        assert_eq!(judged(&["a.example.com", "db.internal"], &[]), Verdict::Never(inner));
+        assert_eq!(judged(&["db.internal"], &["db.internal"]), Verdict::From(at, list(&["db.internal"])));
+        assert_eq!(judged(&["*.example.com"], &[]), Verdict::Never(Reason::NoNames));
+        assert!(matches!(judged(&["192.0.2.1"], &[]), Verdict::Never(_)));
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub struct Trouble {
     pub away: Vec<Away>,
     /// The next look at names that are away.
     pub look_at: Option<UnixTime>,
+    /// The authority's page on which a person lifts its pause. Goes with success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_link: Option<String>,
     /// What happened lately, the newest last. Survives success.
     pub history: Vec<Past>,
 }

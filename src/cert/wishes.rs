@@ -18,9 +18,31 @@ pub struct Wishes {
     /// Certificates that are not renewed until somebody says so, and since when.
     #[serde(default)]
     pub paused: BTreeMap<String, UnixTime>,
+    /// Who said so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub paused_by: BTreeMap<String, String>,
     /// Certificates that are to be revoked as soon as another one is in force.
     #[serde(default)]
     pub revocations: Vec<Revocation>,
+}
+
+/// A certificate that is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Since when.
+    pub since: UnixTime,
+    /// The account on this machine that said so; empty for pauses of earlier releases.
+    pub by: String,
+}
+
+impl std::fmt::Display for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let second = UnixTime(self.since.0 - self.since.0.rem_euclid(1000));
+        match &*self.by {
+            "" => write!(f, "since {second}"),
+            by => write!(f, "since {second} by {by}"),
+        }
+    }
 }
 
 /// A certificate that is to be revoked. It carries its key, because the generation may be gone from the shelf by then.

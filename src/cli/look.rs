@@ -35,6 +35,8 @@ pub fn check(layout: Layout, offline: bool) -> ExitCode {
         }
         Err(broken) => {
             say(&broken.complaints, &broken.files);
+            let lines = if offline { vec![] } else { rescue::forecast_refused(&wish) };
+            lines.iter().for_each(|line| println!("{line}"));
             println!("{conf}: refused");
             ExitCode::FAILURE
         }

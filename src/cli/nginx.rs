@@ -84,7 +84,11 @@ fn test(options: &Options, conf: &Path, wish: &Wish, logs: &ErrorLogs) -> ExitCo
     };
     let loaded = match judge(wish, world, logs, &syntax_is_ok) {
         Some(loaded) => loaded,
-        None => return failed(),
+        None => {
+            let lines = if options.quiet || options.offline { vec![] } else { rescue::forecast_refused(wish) };
+            lines.iter().for_each(|line| eprintln!("nginx: {line}"));
+            return failed();
+        }
     };
     syntax_is_ok();
     if !options.offline

@@ -168,6 +168,13 @@ impl Caller {
         }
     }
 
+    /// The account on this machine that asks.
+    pub fn who(&self) -> String {
+        let Ok(credentials) = self.0.peer_cred() else { return "the operator".to_owned() };
+        let known = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(credentials.uid())).ok().flatten();
+        known.map_or_else(|| format!("user {}", credentials.uid()), |user| user.name)
+    }
+
     /// One line of an answer; false if the caller is gone.
     pub async fn say(&mut self, line: &impl Serialize) -> bool {
         let Ok(mut text) = serde_json::to_vec(line) else { return false };

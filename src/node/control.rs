@@ -56,6 +56,7 @@ use super::world::RealWorld;
 mod asked;
 mod demand;
 mod fleet;
+mod rollover;
 
 pub use asked::serves;
 
@@ -219,6 +220,8 @@ pub(super) struct Desk {
     doomed: Vec<Arc<WishList>>,
     /// Revocations that are under way, by certificate and generation.
     errands: HashMap<(CertId, u64), tokio::task::JoinHandle<()>>,
+    /// Changes of account keys that go on, by issuer.
+    rolling: HashMap<String, tokio::task::JoinHandle<()>>,
     served: Arc<Mutex<Served>>,
     /// Names on demand.
     demand: Option<Demand>,
@@ -270,6 +273,7 @@ impl Desk {
             unresolved: Vec::new(),
             doomed: Vec::new(),
             errands: HashMap::new(),
+            rolling: HashMap::new(),
             served: Arc::default(),
             demand: None,
         }
@@ -362,6 +366,7 @@ impl Desk {
         // Whoever doubts the time asks these authorities before anything is ordered by it.
         self.look_at_clock();
         self.rescue();
+        self.resume_rollovers();
         self.revocations.look(self.keepers.kept.values(), &plan.issuers);
         // Whoever waits no longer need not know.
         let _ = done.send(());

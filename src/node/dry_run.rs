@@ -15,9 +15,12 @@ use crate::plan::certificate::{CertId, CertSpec, KeyKind};
 use crate::store::Memory;
 
 use super::admin::{Caller, HEARTBEAT, Rehearsed};
+use super::lookout::Lookout;
 
 /// The longest that one order may take here.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The longest that is looked for what stands in the way.
+const PREFLIGHT: Duration = Duration::from_secs(15);
 /// Steps are told when they change, looked at so often.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -29,6 +32,8 @@ pub struct Wish {
     pub issuer: Issuer,
     /// With what around it.
     pub around: Around,
+    /// Who looks first whether it can succeed.
+    pub lookout: Arc<Lookout>,
 }
 
 /// Rehearses the orders one after the other, tells the caller every step, and stops when the caller hangs up.
@@ -83,6 +88,10 @@ impl Wish {
     async fn order(&self, ca: &Ca, server: &AcmeServer, caller: &mut Caller) -> Option<Result<String, String>> {
         let mut failures = Vec::new();
         for kind in &server.challenges {
+            let words = self.preflight(ca, *kind).await;
+            if !caller.say(&Rehearsed { name: self.name(), good: None, words }).await {
+                return None;
+            }
             let begun = self.around.clock.now();
             match self.attempt(ca, server, *kind, caller).await? {
                 Ok(bundle) => {
@@ -101,6 +110,17 @@ impl Wish {
             }
         }
         Some(Err(failures.join("; and ")))
+    }
+
+    /// What stands in the way, as far as it can be told from here. It is said; the order is rehearsed all the same.
+    async fn preflight(&self, ca: &Ca, kind: ChallengeKind) -> String {
+        let by = kind.as_str();
+        let looked = self.lookout.hindrance(ca, &self.spec.identifiers, Some(kind), PREFLIGHT);
+        match tokio::time::timeout(PREFLIGHT, looked).await {
+            Ok(None) => format!("preflight for {by}: nothing found that stands in the way"),
+            Ok(Some((_, why))) => format!("preflight for {by}: {why}"),
+            Err(_) => format!("preflight for {by}: not done within {} s", PREFLIGHT.as_secs()),
+        }
     }
 
     async fn attempt(

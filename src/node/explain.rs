@@ -9,6 +9,7 @@ use super::snippet::Program;
 use super::status::{Certificate, Shown};
 use crate::cert::ari::Choice;
 use crate::cert::rehearse::{Moment, span};
+use crate::cert::wishes::Pause;
 use crate::clock::UnixTime;
 
 /// The answer about a name.
@@ -27,6 +28,9 @@ pub struct Explained {
     /// How it stands as a name on demand, where such names are served.
     #[serde(default)]
     pub on_demand: Option<Demanded>,
+    /// What becomes of each of these files if nobody renews it, or why nothing does.
+    #[serde(default)]
+    pub rescues: Vec<(String, String)>,
 }
 
 /// A certificate that semper obtains.
@@ -56,8 +60,11 @@ pub struct Kept {
     pub limits: Vec<String>,
     /// Names that are not in the certificate at present, and why.
     pub left_out: Vec<String>,
-    /// Since when it is paused.
-    pub paused_since: Option<UnixTime>,
+    /// It is left alone: since when, and who said so.
+    pub paused: Option<Pause>,
+    /// Pages of the authority about this certificate: what they say, and where.
+    #[serde(default)]
+    pub pages: Vec<String>,
     /// What has been tried, the oldest first.
     pub past: Vec<Moment>,
     /// The digest of the account key, and the account's URL.
@@ -110,6 +117,8 @@ impl Explained {
             out.push_str(&row("renewed by", "somebody else; semper watches the file and takes what is good"));
             out.push_str(&row("file", &file.source));
             out.push_str(&row("shown", &shown));
+            let rescues = self.rescues.iter().filter(|(path, _)| *path == file.source);
+            rescues.for_each(|(_, words)| out.push_str(&row("rescue", words)));
         }
         if self.kept.is_empty() && self.files.is_empty() && self.on_demand.is_none() {
             out.push_str("\nno certificate here is for this name; write `acme_certificate ISSUER;` in its server\n");
@@ -136,10 +145,8 @@ impl Kept {
         if let Some(step) = &progress.step {
             out.push_str(&row("now", &format!("its order {step}")));
         }
-        let next = match self.paused_since {
-            Some(since) => {
-                format!("PAUSED since {}: nothing, until `semper resume {}`", second(since), progress.names[0])
-            }
+        let next = match &self.paused {
+            Some(pause) => format!("PAUSED {pause}: nothing, until `semper resume {}`", progress.names[0]),
             None => format!("{} ({}): {}", self.when(now), second(progress.next), self.why_then),
         };
         out.push_str(&row("next", &next));
@@ -155,6 +162,7 @@ impl Kept {
         for advice in &self.advice {
             out.push_str(&row("to do", advice));
         }
+        self.pages.iter().for_each(|words| out.push_str(&row("page", words)));
         for happened in self.past.iter().rev().take(10) {
             out.push_str(&row("past", &format!("{} {}", second(happened.at), happened.words)));
         }

@@ -281,7 +281,9 @@ impl Keepers {
             return None;
         }
         let (keeper, mut handle) = Keeper::new(rules, self.tools.clone(), desk, held.as_ref());
-        handle.pause(self.wishes(issuer).paused(&spec.id).is_some());
+        let pause = self.wishes(issuer).paused(&spec.id);
+        handle.pause(pause.is_some());
+        self.tools.beats.pause(&spec.id, pause);
         handle.attach(tokio::spawn(keeper.looking(self.lookout.clone()).taking_turns(self.turns.clone()).run()));
         self.kept.insert(spec.id.clone(), (spec.clone(), handle));
         held.map(|bundle| Installed { spec, bundle: Arc::new(bundle) })

@@ -81,6 +81,7 @@ fn facts(looks: &Looks, plan: &Plan, begun: Instant, at: Instant) -> Vec<Facts> 
         subject: format!("certificate {id}"),
         shown: shown(&CertificateSource::Acme(id.clone())),
         kept: Some(kept(&looks.beats, id, begun, at)),
+        paused: looks.beats.paused(id).map(|pause| format!("it is paused {pause}; `semper resume {id}` goes on")),
     };
     let planned: HashSet<&CertId> = plan.certificates.iter().map(|spec| &spec.id).collect();
     let mut all: Vec<Facts> = plan.certificates.iter().map(|spec| of(&spec.id)).collect();
@@ -95,7 +96,7 @@ fn facts(looks: &Looks, plan: &Plan, begun: Instant, at: Instant) -> Vec<Facts> 
             && seen.insert(files)
         {
             let subject = format!("certificate \"{}\"", files.certificate.display());
-            all.push(Facts { subject, shown: shown(source), kept: None });
+            all.push(Facts { subject, shown: shown(source), kept: None, paused: None });
         }
     }
     all

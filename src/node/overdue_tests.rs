@@ -65,7 +65,7 @@ fn keeper(name: &str, shelf: Arc<dyn Shelf>, beats: &Arc<Beats>, clock: &Arc<Vir
 }
 
 fn facts(id: &CertId, beats: &Beats, begun: Instant, at: Instant) -> Facts {
-    Facts { subject: id.to_string(), shown: None, kept: Some(kept(beats, id, begun, at)) }
+    Facts { subject: id.to_string(), shown: None, kept: Some(kept(beats, id, begun, at)), paused: None }
 }
 
 #[tokio::test]

@@ -5,21 +5,31 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
+use super::clock::RealClock;
 use super::keepers::Keepers;
+use super::load::Wish;
+use super::world::RealWorld;
 use crate::cert::inspect::Leaf;
-use crate::cert::rescue::{Verdict, file_leads, is_public, judge};
+use crate::cert::rescue::{Reason, Verdict, file_leads, is_public, judge, judge_unreadable};
 use crate::clock::{Clock, UnixTime};
-use crate::net::files::ReadFile;
+use crate::net::files::{Disk, ReadFile};
 use crate::plan::Plan;
+use crate::plan::acme::Issuer;
 use crate::plan::certificate::{CertId, CertSpec, KeyKind};
 use crate::plan::rescue::Rescue;
 use crate::plan::tls::CertificateSource;
 use crate::tls::certificates::{Certificates, Held};
 use crate::tls::load::{names_in_use, read_pair};
 use crate::words::{Fingerprint, Identifier};
+
+/// A file that could never be read is left to whoever may be about to write it for so many units of the issuer.
+const UNREADABLE: u32 = 5;
+const MINUTE: Duration = Duration::from_secs(60);
+const NEVER: UnixTime = UnixTime(i64::MAX);
 
 /// Looks a name up; `None`: it cannot be found.
 pub type Resolve = Arc<dyn Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync>;
@@ -31,12 +41,14 @@ pub struct Rescuer {
     roots: Arc<[TrustAnchor<'static>]>,
     resolve: Resolve,
     cases: HashMap<CertificateSource, Case>,
+    /// Why the others are left alone.
+    left: HashMap<CertificateSource, Reason>,
 }
 
 /// One file certificate.
 struct Case {
-    /// The leaf of the file.
-    file: Fingerprint,
+    /// The leaf of the file; `None`: it could never be read.
+    file: Option<Fingerprint>,
     ends: UnixTime,
     /// From when on it is taken over, as what.
     from: UnixTime,
@@ -57,19 +69,22 @@ impl Rescuer {
         roots: Arc<[TrustAnchor<'static>]>,
         resolve: Resolve,
     ) -> Rescuer {
-        Rescuer { certificates, clock, roots, resolve, cases: HashMap::new() }
+        Rescuer { certificates, clock, roots, resolve, cases: HashMap::new(), left: HashMap::new() }
     }
 
     /// Looks at every file certificate of a plan. To be called after each new plan and once a minute; reads no file.
     pub fn look(&mut self, plan: &Plan, keepers: &mut Keepers) {
         let Some(rule) = &plan.rescue else {
             self.cases.clear();
+            self.left.clear();
             return keepers.stand_down(|_| true);
         };
         let used = files_alone(plan);
         self.cases.retain(|source, _| used.contains_key(source));
+        self.left.retain(|source, _| used.contains_key(source));
+        let unit = plan.issuers.iter().find(|issuer| issuer.name == rule.issuer).map_or(MINUTE, Issuer::unit);
         for (source, names) in used {
-            self.meet(source, &names, rule);
+            self.meet(source, &names, rule, unit * UNREADABLE);
         }
         self.act(rule, keepers);
     }
@@ -81,7 +96,7 @@ impl Rescuer {
         for (source, case) in self.cases.iter_mut().filter(|(_, case)| case.taken) {
             let shown = certificates.held(source).map(|held| held.fingerprint);
             // What is new is looked at within the minute.
-            if shown == case.shown || shown == Some(case.file) {
+            if shown == case.shown || shown == case.file {
                 show(&certificates, source, case, now);
             }
         }
@@ -93,29 +108,63 @@ impl Rescuer {
     }
 
     /// Takes note of what the file of `source` is now.
-    fn meet(&mut self, source: &CertificateSource, names: &[Identifier], rule: &Rescue) {
-        let Some(held) = self.certificates.held(source) else { return };
+    fn meet(&mut self, source: &CertificateSource, names: &[Identifier], rule: &Rescue, patience: Duration) {
+        let held = self.certificates.held(source);
+        let file = held.as_ref().map(|held| held.fingerprint);
         let known = self.cases.get(source);
-        if known.is_some_and(|case| case.file == held.fingerprint || case.shown == Some(held.fingerprint)) {
+        if known.is_some_and(|case| case.file == file || (file.is_some() && case.shown == file)) {
             return;
         }
-        let Ok(leaf) = Leaf::read(held.leaf()) else { return };
-        let chain: Vec<CertificateDer<'_>> = held.chain();
-        match judge(&leaf, is_public(&chain, leaf.not_before, &self.roots), names, rule) {
+        let (verdict, ends, kind) = match &held {
+            // Somebody may be about to write it: a start is no time to jump to conclusions.
+            None => (judge_unreadable(names, rule, self.clock.now() + patience), NEVER, KeyKind::default()),
+            Some(held) => {
+                let Ok(leaf) = Leaf::read(held.leaf()) else { return };
+                let chain: Vec<CertificateDer<'_>> = held.chain();
+                let public = is_public(&chain, leaf.not_before, &self.roots);
+                (judge(&leaf, public, names, rule), held.not_after, kind(held))
+            }
+        };
+        match verdict {
             Verdict::Never(why) => {
-                if known.is_none() {
+                if self.left.insert(source.clone(), why.clone()).as_ref() != Some(&why) {
                     tracing::debug!("{} is not taken over when it ends: {why}", place(source));
                 }
                 self.cases.remove(source);
             }
             Verdict::From(from, names) => {
-                let spec = CertSpec::new(rule.issuer.clone(), names, kind(&held), rule.place.clone());
+                self.left.remove(source);
+                let spec = CertSpec::new(rule.issuer.clone(), names, kind, rule.place.clone());
                 let spec = CertSpec { id: spec.id.variant("rescue"), ..spec };
-                let (file, ends) = (held.fingerprint, held.not_after);
                 let case = Case { file, ends, from, spec, taken: false, shown: None, found: false };
                 self.cases.insert(source.clone(), case);
             }
         }
+    }
+
+    /// What becomes of each file certificate of `plan`, by the path of the file: for `explain`.
+    pub fn words(&self, plan: &Plan) -> Vec<(String, String)> {
+        let Some(rule) = &plan.rescue else { return Vec::new() };
+        let now = self.clock.now();
+        let path = |source: &CertificateSource| match source {
+            CertificateSource::File(files) => files.certificate.display().to_string(),
+            CertificateSource::Acme(id) => id.to_string(),
+        };
+        let by = &rule.issuer;
+        let cases = self.cases.iter().map(|(source, case)| {
+            let held = self.certificates.held(&CertificateSource::Acme(case.spec.id.clone()));
+            let shown = held.filter(|held| Some(held.fingerprint) == case.shown);
+            let from = case.from;
+            let words = match (shown, case.taken) {
+                (Some(ours), _) => format!("semper has taken it over by {by}; shown until {}", ours.not_after),
+                (None, true) => format!("semper takes it over by {by}; nothing has been obtained yet"),
+                (None, false) if from <= now => format!("its names are not found outside: {by} does not take it over"),
+                (None, false) => format!("taken over by {by} on {from} if nobody renews it until then"),
+            };
+            (path(source), words)
+        });
+        let left = self.left.iter().map(|(source, why)| (path(source), format!("never taken over: {why}")));
+        cases.chain(left).collect()
     }
 
     /// Begins and ends what is due.
@@ -133,8 +182,11 @@ impl Rescuer {
                 if !case.found {
                     continue;
                 }
-                let (file, ends) = (place(source), case.ends);
-                tracing::warn!("{file} ends {ends} and nobody has renewed it: {} takes it over", rule.issuer);
+                let (file, ends, by) = (place(source), case.ends, &rule.issuer);
+                match case.file {
+                    Some(_) => tracing::warn!("{file} ends {ends} and nobody has renewed it: {by} takes it over"),
+                    None => tracing::warn!("{file} cannot be read and nobody has mended it: {by} takes it over"),
+                }
                 case.taken = keepers.stand_in(&case.spec);
             }
             show(&self.certificates, source, case, now);
@@ -194,18 +246,32 @@ fn kind(held: &Held) -> KeyKind {
     kinds.into_iter().find(|kind| held.kind.is(*kind)).unwrap_or_default()
 }
 
+/// [`forecast`] for a configuration that was refused, if nothing but its certificates is the reason.
+pub fn forecast_refused(wish: &Wish) -> Vec<String> {
+    match wish.judge(&RealWorld { judge_certificates: false }) {
+        Ok(loaded) => forecast(&loaded.plan, &Disk, RealClock.now()),
+        Err(_) => Vec::new(),
+    }
+}
+
 /// What `rescue` would do with each file certificate of `plan`, a line each: for `-t` and `check`.
 pub fn forecast(plan: &Plan, reader: &dyn ReadFile, now: UnixTime) -> Vec<String> {
     let Some(rule) = &plan.rescue else { return Vec::new() };
     let mut lines = Vec::new();
     for (source, names) in files_alone(plan) {
         let CertificateSource::File(files) = source else { continue };
-        let Ok(pair) = read_pair(reader, files) else { continue };
-        let public = is_public(&pair.chain, pair.leaf.not_before, webpki_roots::TLS_SERVER_ROOTS);
-        lines.push(match judge(&pair.leaf, public, &names, rule) {
+        let (verdict, unreadable) = match read_pair(reader, files) {
+            Ok(pair) => {
+                let public = is_public(&pair.chain, pair.leaf.not_before, webpki_roots::TLS_SERVER_ROOTS);
+                (judge(&pair.leaf, public, &names, rule), "")
+            }
+            Err(_) => (judge_unreadable(&names, rule, now), " (it cannot be read)"),
+        };
+        lines.push(match verdict {
             Verdict::From(from, names) => {
                 let names: Vec<String> = names.iter().map(ToString::to_string).collect();
                 let when = if from <= now { "now".to_owned() } else { format!("from {from} on") };
+                let when = format!("{when}{unreadable}");
                 format!("{} would be rescued by {} {when}: {}", place(source), rule.issuer, names.join(" "))
             }
             Verdict::Never(why) => format!("{} would not be rescued: {why}", place(source)),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::cert::bundle::PrivateKey;
 use crate::cert::gate::Pair;
+use crate::clock::VirtualClock;
 use crate::conf::{MemoryWorld, Options, load};
-use crate::node::clock::{RealClock, RealDice};
+use crate::node::clock::RealDice;
 use crate::node::keeper::Tools;
 use crate::node::secrets::OwnSecrets;
 use crate::node::sources::Sources;
@@ -123,6 +124,50 @@ async fn a_file_that_nobody_renews_is_taken_over_and_a_new_one_takes_over_again(
 }
 
 #[tokio::test]
+async fn a_file_that_could_never_be_read_is_taken_over_after_a_while_and_a_good_one_takes_over_again() {
+    let bed = Bed::new();
+    let mut node = bed.node("www.example.com", true);
+    let clock = Arc::new(VirtualClock::default());
+    clock.set(RealClock.now());
+    node.rescuer.clock = clock.clone();
+    let waits = |node: &mut Node| {
+        node.rescuer.look(&node.plan, &mut node.keepers);
+        assert!(node.keepers.stages().is_empty() && node.certificates.held(&node.source()).is_none());
+        node.rescuer.words(&node.plan)[0].1.clone()
+    };
+    assert!(waits(&mut node).starts_with("taken over by own on "));
+    clock.set(clock.now() + Duration::from_secs(299));
+    waits(&mut node);
+    clock.set(clock.now() + Duration::from_secs(2));
+    let mut ours = None;
+    for _ in 0..500 {
+        node.rescuer.look(&node.plan, &mut node.keepers);
+        ours = node.certificates.held(&node.source()).map(|held| held.fingerprint);
+        if ours.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ours = ours.expect("it is taken over");
+    assert!(node.rescuer.words(&node.plan)[0].1.starts_with("semper has taken it over by own; shown until"));
+    node.rescuer.tick();
+    assert_eq!(node.look(), ours);
+    let file = node.file(&bed.pair("www.example.com", 80));
+    assert_eq!(node.look(), file, "somebody mended it");
+    assert!(node.keepers.stages().is_empty());
+    // Nobody outside knows the name, or it is none of theirs.
+    for (name, outside) in [("www.example.com", false), ("db.internal", true)] {
+        let bed = Bed::new();
+        let mut node = bed.node(name, outside);
+        node.rescuer.clock = clock.clone();
+        waits(&mut node);
+        clock.set(clock.now() + Duration::from_secs(600));
+        let words = waits(&mut node);
+        assert!(words.contains("not found outside") || words.contains("never taken over"), "{name}: {words}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_well_private_or_unknown_outside_is_left_alone() {
     let bed = Bed::new();
     for (name, left, outside) in
@@ -159,6 +204,11 @@ fn the_forecast_says_what_would_be_rescued_and_what_not() {
     let now = RealClock.now();
     let lines = forecast(&named, &crate::net::files::Disk, now);
     assert!(lines[0].contains("would be rescued by own from") && lines[0].contains("www.example.com"), "{lines:?}");
+    std::fs::write(folder.path().join("f.key"), "nonsense").unwrap();
+    let lines = forecast(&named, &crate::net::files::Disk, now);
+    let wanted = "would be rescued by own now (it cannot be read): www.example.com";
+    assert!(lines[0].ends_with(wanted), "{lines:?}");
+    std::fs::write(folder.path().join("f.key"), pair.key.to_pem().as_bytes()).unwrap();
     plan.http = named.http.clone();
     let lines = forecast(&plan, &crate::net::files::Disk, now);
     assert!(lines[0].ends_with("would not be rescued: it leads to no public root"), "{lines:?}");

@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cert::journal::{Record, Shelf, ShelfError};
-use crate::cert::wishes::{Revocation, Wishes};
-use crate::clock::UnixTime;
+use crate::cert::wishes::{Pause, Revocation, Wishes};
 use crate::plan::certificate::CertId;
 
 /// The wishes of one state path.
@@ -30,16 +29,25 @@ impl WishList {
         WishList { shelf, list: Mutex::new(list) }
     }
 
-    /// Whether a certificate is to be left alone, and since when.
-    pub fn paused(&self, id: &CertId) -> Option<UnixTime> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).paused.get(id.as_str()).copied()
+    /// Whether a certificate is to be left alone.
+    pub fn paused(&self, id: &CertId) -> Option<Pause> {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *list.paused.get(id.as_str())?;
+        Some(Pause { since, by: list.paused_by.get(id.as_str()).cloned().unwrap_or_default() })
     }
 
-    /// Leaves a certificate alone from `since` on, or (`None`) no longer. Blocks for a moment.
-    pub fn pause(&self, id: &CertId, since: Option<UnixTime>) -> Result<(), ShelfError> {
-        self.change(|list| match since {
-            Some(since) => drop(list.paused.entry(id.to_string()).or_insert(since)),
-            None => drop(list.paused.remove(id.as_str())),
+    /// Leaves a certificate alone, or (`None`) no longer; the first who says so counts. Blocks for a moment.
+    pub fn pause(&self, id: &CertId, pause: Option<Pause>) -> Result<(), ShelfError> {
+        self.change(|list| match pause {
+            Some(_) if list.paused.contains_key(id.as_str()) => {}
+            Some(pause) => {
+                list.paused.insert(id.to_string(), pause.since);
+                list.paused_by.insert(id.to_string(), pause.by);
+            }
+            None => {
+                list.paused.remove(id.as_str());
+                list.paused_by.remove(id.as_str());
+            }
         })
     }
 

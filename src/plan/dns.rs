@@ -92,8 +92,10 @@ pub struct Hook {
     pub style: HookStyle,
     /// `exec_timeout`: for one run; then its whole process group is killed. Default 2 min.
     pub timeout: Duration,
-    /// `exec_env NAME VALUE`: variables from secrets, beside the environment of the server process.
+    /// `exec_env NAME VALUE`: variables from secrets.
     pub environment: Vec<(Box<str>, SecretRef)>,
+    /// `exec_env NAME`: variables of the server process that are handed on. Of the others it gets PATH and HOME alone.
+    pub passed: Vec<Box<str>>,
 }
 
 /// Whose conventions a hook follows.

@@ -58,7 +58,7 @@ pub struct Pebble {
     folder: TempDir,
     process: Process,
     names: Process,
-    steering: u16,
+    names_management: u16,
     dns: u16,
 }
 
@@ -115,13 +115,26 @@ impl Pebble {
             seconds => command.env("PEBBLE_VA_SLEEPTIME", seconds.to_string()),
         };
         let process = Process::start(&mut command, &folder.path().join("pebble.log"));
-        let mut pebble = Pebble { acme, management, ca, folder, process, names, steering: names_management, dns };
+        let mut pebble = Pebble { acme, management, ca, folder, process, names, names_management, dns };
         wait_for("Pebble", PATIENCE, || {
             assert!(pebble.process.ended().is_none(), "Pebble ended:\n{}", pebble.log());
             assert!(pebble.names.ended().is_none(), "its DNS server ended:\n{}", pebble.names.output());
             pebble.tls().get(management, "localhost", "/roots/0").is_ok_and(|answer| answer.status == 200)
         });
         pebble
+    }
+
+    /// Leads a name to another address than the loopback's first, in the DNS that Pebble asks; or (`None`) back.
+    pub fn lead(&self, name: &str, address: Option<&str>) {
+        let (path, body) = match address {
+            Some(address) => ("add-a", serde_json::json!({ "host": name, "addresses": [address] })),
+            None => ("clear-a", serde_json::json!({ "host": name })),
+        };
+        let body = body.to_string();
+        let head =
+            format!("POST /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let done = super::client::exchange(self.names_management, (head + &body).as_bytes());
+        assert!(done.bytes.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&done.bytes));
     }
 
     /// URL of the ACME directory.
@@ -183,7 +196,7 @@ impl Pebble {
                 "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
-            let answer = super::client::exchange(self.steering, (head + &body).as_bytes());
+            let answer = super::client::exchange(self.names_management, (head + &body).as_bytes());
             assert!(String::from_utf8_lossy(&answer.bytes).starts_with("HTTP/1.1 200"), "{path} was refused");
         }
     }

@@ -37,7 +37,7 @@ fn updates(servers: &[SocketAddr], name: &str, secret: &str, algorithm: TsigAlgo
 
 fn hook(command: &str, timeout: Duration) -> DnsProvider {
     let style = HookStyle::Certbot { auth: command.into(), cleanup: None };
-    provider(Method::Exec(Hook { style, timeout, environment: vec![] }))
+    provider(Method::Exec(Hook { style, timeout, environment: vec![], passed: vec![] }))
 }
 
 fn dns01(provider: DnsProvider, resolver: SocketAddr) -> Dns01 {

@@ -34,7 +34,7 @@ impl World {
                 shown.1 = shown.1 + DAY * 3650;
             }
             let kept = Some(Kept { attempts: keeping.stage.trouble().attempts, turned: Duration::ZERO });
-            facts.push(Facts { subject: cert.to_string(), shown: Some(shown), kept });
+            facts.push(Facts { subject: cert.to_string(), shown: Some(shown), kept, paused: None });
             at.push(At { node, cert });
         }
         let told = of.overdue.look(&facts, of.judged.now);

@@ -61,6 +61,11 @@ impl Registry {
         Ok(())
     }
 
+    /// Whether a change of key was begun and not ended.
+    pub fn is_rolling(&self) -> bool {
+        self.next_key().is_ok_and(|next| next.is_some())
+    }
+
     /// Ends a change of key: the next one is the only one from now on.
     pub fn promote(&self) -> Result<(), Failure> {
         let (Some(record), Some(next)) = (self.next_record(), self.next_key()?) else { return Ok(()) };

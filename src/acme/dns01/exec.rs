@@ -20,6 +20,8 @@ const KEPT: usize = 16 * 1024;
 const TOLD: usize = 300;
 /// After its end: for what it started and what still holds its output open.
 const LINGER: Duration = Duration::from_millis(500);
+/// Where programs are looked for if nobody told us.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Writes the record; what the hook printed, for its clean-up.
 pub async fn present(ours: &Dns01, hook: &Hook, standing: &Standing) -> Result<String, Dns01Error> {
@@ -77,13 +79,11 @@ fn variables(command: &mut Command, standing: &Standing, output: Option<&str>) {
         .env("CERTBOT_VALIDATION", &standing.value)
         .env("CERTBOT_ALL_DOMAINS", all.join(","))
         .env("CERTBOT_REMAINING_CHALLENGES", wish.remaining.to_string())
-        // certbot sets it for HTTP-01 alone; scripts for both look at whether it is there.
-        .env_remove("CERTBOT_TOKEN")
         .env("SEMPER_RECORD", &standing.target);
-    match output {
-        Some(output) => command.env("CERTBOT_AUTH_OUTPUT", output.trim()),
-        None => command.env_remove("CERTBOT_AUTH_OUTPUT"),
-    };
+    // CERTBOT_TOKEN is set for HTTP-01 alone; scripts for both look at whether it is there.
+    if let Some(output) = output {
+        command.env("CERTBOT_AUTH_OUTPUT", output.trim());
+    }
 }
 
 async fn run(
@@ -100,8 +100,17 @@ async fn run(
         _ => shown,
     };
     let failed = |detail: String| Dns01Error::Hook { command: shown.clone(), detail };
-    variables(&mut command, standing, output);
+    // What the server process was started with is none of its business.
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| PATH.into()));
     let mut secrets = Vec::new();
+    for name in hook.passed.iter().map(AsRef::<str>::as_ref).chain(["HOME"]) {
+        let Some(value) = std::env::var_os(name) else { continue };
+        command.env(name, &value);
+        if name != "HOME" {
+            secrets.push(zeroize::Zeroizing::new(value.to_string_lossy().into_owned()));
+        }
+    }
+    variables(&mut command, standing, output);
     for (name, secret) in &hook.environment {
         let value = ours.secrets.read(secret).map_err(|error| failed(format!("{name} ({secret}): {error}")))?;
         let text = String::from_utf8(value.to_vec()).map_err(|_| failed(format!("{name} ({secret}) is no text")))?;

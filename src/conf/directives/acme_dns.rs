@@ -56,6 +56,7 @@ struct ProviderDraft {
     method: Option<Method>,
     key: Option<TsigKey>,
     environment: Vec<(Box<str>, SecretRef)>,
+    passed: Vec<Box<str>>,
     domains: Vec<DomainName>,
     accounts: Option<SecretRef>,
     seen_at: SeenAt,
@@ -76,6 +77,7 @@ pub fn provider(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Co
         method: None,
         key: None,
         environment: Vec::new(),
+        passed: Vec::new(),
         domains: Vec::new(),
         accounts: None,
         seen_at: SeenAt::default(),
@@ -100,7 +102,7 @@ pub fn provider(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Co
     match &mut method {
         Method::Rfc2136 { key, .. } => *key = draft.key,
         Method::Exec(hook) => {
-            hook.environment = draft.environment;
+            (hook.environment, hook.passed) = (draft.environment, draft.passed);
             hook.timeout = level.time("exec_timeout").filter(|time| !time.is_zero()).unwrap_or(EXEC);
         }
         Method::AcmeDns { accounts, trusted, .. } => {
@@ -148,10 +150,19 @@ impl Scope for ProviderDraft {
                 self.key = Some(TsigKey { name, algorithm, secret });
             }
             "exec" => {
-                let hook = Hook { style: style(args, place)?, timeout: EXEC, environment: Vec::new() };
+                let hook =
+                    Hook { style: style(args, place)?, timeout: EXEC, environment: Vec::new(), passed: Vec::new() };
                 self.method(Method::Exec(hook), directive)?;
             }
-            "exec_env" => self.environment.push((args[0].clone(), secret(reader, &args[1], place)?)),
+            "exec_env" => {
+                if args[0].is_empty() || args[0].contains(['=', '\0']) {
+                    return Err(Complaint::emerg(format!("invalid variable \"{}\" in \"exec_env\"", args[0]), place));
+                }
+                match args.get(1) {
+                    Some(value) => self.environment.push((args[0].clone(), secret(reader, value, place)?)),
+                    None => self.passed.push(args[0].clone()),
+                }
+            }
             "acme_dns" => {
                 if !args[0].starts_with("https://") && !args[0].starts_with("http://") {
                     return Err(Complaint::emerg(format!("invalid URL \"{}\" in \"acme_dns\"", args[0]), place));

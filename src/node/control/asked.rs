@@ -3,20 +3,21 @@
 
 use std::sync::Arc;
 
-use crate::acme::{Around as AcmeAround, Ca, Reason};
+use crate::acme::{Around as AcmeAround, Reason};
 use crate::cert::advice;
 use crate::cert::ledger::{Urgency, Wish as Limited};
 use crate::cert::rehearse::{Moment, Scenario, rehearse, span};
 use crate::cert::stage::{Event, Stage};
 use crate::cert::trouble::Past;
+use crate::cert::wishes::Pause;
 use crate::clock::{Clock as _, UnixTime};
-use crate::node::admin::{Caller, Progress, Question, Rehearsed};
+use crate::node::admin::{Caller, Progress, Question};
 use crate::node::dry_run::{self, Wish};
 use crate::node::explain::{Explained, Kept, Timeline, second};
 use crate::node::keeper::{Handle, Word};
 use crate::node::revoke::{self, Errand};
 use crate::plan::Plan;
-use crate::plan::acme::{AccountKey, Authority, Issuer};
+use crate::plan::acme::{Authority, Issuer};
 use crate::plan::certificate::CertSpec;
 use crate::plan::server::Server;
 use crate::plan::tls::CertificateSource;
@@ -157,7 +158,7 @@ impl Desk {
         };
         let wish = |(spec, handle): &Keeper| {
             let issuer = self.issuer(spec)?.clone();
-            Some(Wish { spec: spec.clone(), issuer, around: self.acme_around(handle) })
+            Some(Wish { spec: spec.clone(), issuer, around: self.acme_around(handle), lookout: self.keepers.lookout() })
         };
         let wishes = meant.into_iter().filter_map(wish).collect();
         tokio::spawn(dry_run::run(wishes, caller));
@@ -168,17 +169,19 @@ impl Desk {
             Ok(meant) => meant.into_iter().map(|(spec, _)| spec.clone()).collect(),
             Err(words) => return caller.answer::<()>(Err(words)),
         };
-        let since = pause.then(|| self.around.clock.now());
+        let pause = pause.then(|| Pause { since: self.around.clock.now(), by: caller.who() });
         for spec in &meant {
             let Some(issuer) = self.issuer(spec).cloned() else { continue };
             // Small, rare, and asked for by somebody who waits.
-            if let Err(error) = self.keepers.wishes(&issuer).pause(&spec.id, since) {
+            if let Err(error) = self.keepers.wishes(&issuer).pause(&spec.id, pause.clone()) {
                 return caller.answer::<()>(Err(error.to_string()));
             }
             if let Some((_, handle)) = self.keepers.kept(&spec.id) {
-                handle.pause(pause);
+                handle.pause(pause.is_some());
             }
-            tracing::warn!("{}: {} by the operator", spec.id, if pause { "paused" } else { "resumed" });
+            self.around.beats.pause(&spec.id, pause.clone());
+            let what = if pause.is_some() { "paused" } else { "resumed" };
+            tracing::warn!("{}: {what} by {}", spec.id, caller.who());
         }
         let names = |spec: &Arc<CertSpec>| spec.identifiers.iter().map(ToString::to_string).collect::<Vec<_>>();
         caller.answer(Ok(meant.iter().map(names).collect::<Vec<_>>()));
@@ -265,47 +268,6 @@ impl Desk {
         Ok(self.of(name)?.into_iter().filter_map(line).collect())
     }
 
-    fn rollover(&self, name: Option<&str>, mut caller: Caller) {
-        let issuers = self.plan.iter().flat_map(|plan| plan.issuers.iter());
-        let acme = issuers.filter_map(|issuer| match &issuer.authority {
-            Authority::Acme(server) => Some((issuer, server.account_key.clone(), self.keepers.issuer(&issuer.name)?)),
-            Authority::Internal(_) => None,
-        });
-        let all: Vec<_> =
-            acme.map(|(issuer, key, ca)| (issuer.name.to_string(), issuer.state_path.clone(), key, ca)).collect();
-        let meant: Vec<_> = all
-            .iter()
-            .filter(|(own, state, key, _)| {
-                // Those who share a key change it together.
-                let shares = |(other, its_state, its_key, _): &&(String, _, AccountKey, Arc<Ca>)| {
-                    Some(&**other) == name && (state, key) == (its_state, its_key) && *key == AccountKey::Shared
-                };
-                name.is_none_or(|name| name == own) || all.iter().any(|other| shares(&other))
-            })
-            .cloned()
-            .collect();
-        if meant.is_empty() {
-            return caller.answer::<()>(Err("no such acme_issuer is in use".to_owned()));
-        }
-        tokio::spawn(async move {
-            let mut good = true;
-            for (name, _, _, ca) in &meant {
-                let rolled = ca.roll_key().await;
-                good &= rolled.is_ok();
-                let words = rolled.map_or_else(|why| why.to_string(), |()| "its account has another key".to_owned());
-                if !caller.say(&Rehearsed { name: name.clone(), good: Some(good), words }).await {
-                    return;
-                }
-            }
-            // The old key is needed until everyone knows the new one.
-            for (name, _, _, ca) in meant.iter().filter(|_| good) {
-                if let Err(why) = ca.settle_key() {
-                    caller.say(&Rehearsed { name: name.clone(), good: Some(false), words: why.to_string() }).await;
-                }
-            }
-        });
-    }
-
     /// What is used up of the limits of every authority that may be asked.
     fn limits(&self, issuer: &Issuer, spec: &CertSpec, now: UnixTime) -> Vec<String> {
         let Some(plan) = &self.plan else { return Vec::new() };
@@ -349,12 +311,16 @@ impl Desk {
         let kept = meant.map(|keeper| self.kept_by(keeper)).collect();
         let files = self.status().certificates.into_iter();
         let files = files.filter(|one| !one.source.starts_with("issuer ") && one.names.iter().any(|own| covers(own)));
+        let files: Vec<_> = files.collect();
+        let rescues = self.plan.iter().flat_map(|plan| self.rescuer.words(plan));
+        let rescues = rescues.filter(|(path, _)| files.iter().any(|file| file.source == *path)).collect();
         Explained {
             name: name.to_owned(),
             now: self.around.clock.now(),
             servers: self.plan.as_ref().map(|plan| serves(plan, name)).unwrap_or_default(),
             kept,
-            files: files.collect(),
+            files,
+            rescues,
             on_demand: None,
         }
     }
@@ -388,7 +354,8 @@ impl Desk {
                 .unwrap_or_default(),
             limits: issuer.map(|issuer| self.limits(issuer, spec, now)).unwrap_or_default(),
             left_out: left_out(&stage, now),
-            paused_since: wishes.filter(|_| handle.paused()),
+            paused: wishes.filter(|_| handle.paused()),
+            pages: advice::pages(&stage),
             past: trouble.history.iter().map(past).collect(),
             account: ca.as_ref().and_then(|ca| ca.account()),
             authority_name: ca.and_then(|ca| ca.authority_name()),
