@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use semper::cert::on_demand::fit::fit;
 use semper::cert::on_demand::{Desk, Knock, Then, Word};
-use semper::clock::{UnixTime, VirtualClock};
+use semper::clock::{Dice, UnixTime, VirtualClock};
 use semper::conf::{MemoryWorld, Options, load};
+use semper::fleet::sync::{Effect, Event, Now, Sync, Terms};
+use semper::fleet::{Body, Claim, Message, NodeId, State, Subject};
 use semper::net::question;
 use semper::peer::{Hello, LARGEST, Parser};
 use semper::plan::on_demand::{Ask, OnDemand};
@@ -125,4 +127,47 @@ pub fn demand(data: &[u8]) {
         assert_eq!(holds, word == Word::Yes);
         assert_eq!(matches!(desk.knock(name, 2, now), Knock::Held), holds);
     }
+}
+
+/// What nodes say to each other: a frame that is read is written again as it was; and whatever a member says, frame after
+/// frame (two bytes of length before each), a fact stays, no subject grows beyond its bound, digests stay true, and what it
+/// is told in return is bounded.
+pub fn fleet(data: &[u8]) {
+    semper::fleet::message::fuzz(data);
+    struct Half;
+    impl Dice for Half {
+        fn draw(&self) -> f64 {
+            0.5
+        }
+    }
+    let (me, rogue, gone) = (NodeId::of_key(b"me"), NodeId::of_key(b"rogue"), NodeId::of_key(b"gone"));
+    let mut sync = Sync::new(me, Terms::new("fuzz", 1));
+    let mut now = Now { mono: std::time::Duration::from_secs(1), civil: UnixTime::from_seconds(1) };
+    for subject in [Subject::Removed(gone), Subject::Ticket(1), Subject::Internal("root".into())] {
+        sync.on(now, Event::Claim(Arc::new(Claim::new(subject, 1, me, Body::copy(b"body")))), &Half);
+    }
+    sync.on(now, Event::Connected(rogue), &Half);
+    let (mut rest, mut told, mut frames) = (data, 0, 0);
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let (frame, after) = after.split_at(usize::from(u16::from_be_bytes(*length)).min(after.len()));
+        rest = after;
+        frames += 1;
+        semper::fleet::message::fuzz(frame);
+        let Ok(Some(message)) = Message::decode(frame) else { continue };
+        now.mono += std::time::Duration::from_millis(10);
+        for effect in sync.on(now, Event::Received(rogue, message), &Half) {
+            match effect {
+                Effect::Send { message, .. } => told += message.encode().len(),
+                Effect::Store { claims, .. } => assert!(claims.len() <= semper::fleet::state::SIBLINGS),
+                _ => {}
+            }
+        }
+    }
+    assert!(told <= 64 * 1024 + 8 * 1024 * frames + 16 * data.len(), "{told} bytes told for {}", data.len());
+    assert!(sync.state().is_removed(gone), "a fact is gone");
+    let mut again = State::default();
+    for claim in sync.state().all() {
+        let _ = again.admit(claim.clone());
+    }
+    assert_eq!(again.root(), sync.state().root(), "the digest is not that of what is known");
 }

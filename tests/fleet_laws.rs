@@ -6,5 +6,7 @@
 mod joined;
 #[path = "fleet_laws/network.rs"]
 mod network;
+#[path = "fleet_laws/orders.rs"]
+mod orders;
 #[path = "fleet_laws/spread.rs"]
 mod spread;

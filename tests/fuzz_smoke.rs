@@ -154,6 +154,28 @@ fn names_on_demand_and_the_answers_about_them_hold_on_mutations() {
     mutate("demand", seeds("demand", None), words, targets::demand);
 }
 
+#[test]
+fn what_nodes_say_to_each_other_holds_on_mutated_frames() {
+    let words: &[&[u8]] = &[
+        b"\x01\x01",
+        b"\x01\x03",
+        b"\x01\x04",
+        b"\x01\x05\0\0\0\x01",
+        b"\x01\x06\0\0\0\x01",
+        b"\x01\x09\0\0\0\x01",
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\x01",
+        b"\0",
+        b"\x80",
+        b"\0\x02\x01\x0f",
+        b"abcdefghijklmnop",
+        b"a.example~0123456789abcdef",
+        b"\x0a",
+        b"\x0b",
+    ];
+    mutate("fleet", seeds("fleet", None), words, targets::fleet);
+}
+
 /// The seeds of a target, and the files of one more folder.
 fn seeds(target: &str, more: Option<&Path>) -> Vec<Vec<u8>> {
     let mut found = read_all(&bed::root().join("fuzz/seeds").join(target));

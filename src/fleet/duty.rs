@@ -107,7 +107,7 @@ pub fn duty(now: UnixTime, question: &Question<'_>) -> Duty {
     }
     let order = rank::order(task, &live);
     let (lane, weeks) = turn(task, me, &all, &live);
-    let start = Start::of(question, all.len() > 1);
+    let start = Start::of(question);
     let at = start.of_lane(lane) + WEEK.saturating_mul(weeks);
     match order.first() {
         _ if at <= now => Duty::Act,
@@ -140,8 +140,9 @@ fn turn(task: &[u8], me: NodeId, all: &[NodeId], live: &[NodeId]) -> (u8, u32) {
 struct Start([UnixTime; 3]);
 
 impl Start {
-    fn of(question: &Question<'_>, others: bool) -> Start {
-        let settled = if others { question.since + SETTLE } else { question.since };
+    fn of(question: &Question<'_>) -> Start {
+        // Even who knows of nobody: others may have got the same configuration this moment, or not be met yet.
+        let settled = question.since + SETTLE;
         let Some(newest) = question.newest else {
             return Start([settled, settled + URGENT, settled + URGENT * 2]);
         };
@@ -225,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn a_first_order_waits_for_others_to_be_heard_and_alone_for_nobody() {
+    fn a_first_order_waits_until_others_can_be_heard_and_then_for_minutes_at_most() {
         let (all, cert) = (nodes(4), cert(1));
         let order = rank::order(cert.as_str().as_bytes(), &all);
-        assert_eq!(acts(&cert, all[0], &all[..1], &all[..1], None), T);
+        assert_eq!(acts(&cert, all[0], &all[..1], &all[..1], None), T + SETTLE);
         let at: Vec<UnixTime> = order.iter().map(|me| acts(&cert, *me, &all, &all, None)).collect();
         assert_eq!(at[..3], [T + SETTLE, T + SETTLE + URGENT, T + SETTLE + URGENT * 2]);
         // Two of four are down, whichever they are: it is ordered within minutes.

@@ -12,10 +12,13 @@
 //! | [`report`], [`serving`] | what does a node say of itself, and which certificates does it show? |
 //! | [`members`] | who belongs to the fleet, and how does each stand? |
 //! | [`rank`], [`duty`] | in which order do nodes stand for a task, and whose turn is it? |
+//! | [`agreed`], [`burial`] | what have all agreed on for a certificate, and what is cleared away? |
 //! | [`ledger`], [`tickets`] | what of an authority's limits is used, which secrets seal tickets? |
 //! | [`follow`] | how far has this node seen what is shared in etcd? |
 //! | [`tenure`] | does this node still hold what it holds in etcd? |
 
+pub mod agreed;
+pub mod burial;
 pub mod claim;
 pub mod duty;
 pub mod follow;
