@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::claim::LONGEST_BODY;
 use super::wire::{BadBytes, Reader, Writer};
 use super::{Body, NodeId, State, Subject};
 use crate::clock::UnixTime;
@@ -27,6 +28,15 @@ pub enum Count {
     Set(String),
     /// Failed validations of a name.
     Failed(String),
+}
+
+impl Count {
+    fn text(&self) -> &str {
+        match self {
+            Count::Orders => "",
+            Count::Domain(text) | Count::Set(text) | Count::Failed(text) => text,
+        }
+    }
 }
 
 /// The moments at which something was counted.
@@ -90,21 +100,27 @@ impl Tally {
         self
     }
 
-    /// The body of the claim.
+    /// The body of the claim. If it would be too long, what was counted last goes first.
     pub fn to_body(&self) -> Body {
         let mut w = Writer::with_room(256 + self.entries.len() * 64);
         w.u8(1);
-        let entries: Vec<_> = self.entries.iter().take(MOST_ENTRIES).collect();
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_by_key(|(_, list)| std::cmp::Reverse(list.last().copied()));
+        let mut size = 0;
+        entries.retain(|(what, list)| {
+            size += 8 + what.text().len() + list.len() * 8;
+            size < LONGEST_BODY - 64
+        });
         w.count(entries.len());
         for (what, list) in entries {
-            let (kind, text) = match what {
-                Count::Orders => (1, ""),
-                Count::Domain(text) => (2, text.as_str()),
-                Count::Set(text) => (3, text.as_str()),
-                Count::Failed(text) => (4, text.as_str()),
+            let kind = match what {
+                Count::Orders => 1,
+                Count::Domain(_) => 2,
+                Count::Set(_) => 3,
+                Count::Failed(_) => 4,
             };
             w.u8(kind);
-            w.text(text);
+            w.text(what.text());
             w.count(list.len());
             list.iter().for_each(|at| w.u64(at.0.cast_unsigned()));
         }
@@ -184,6 +200,19 @@ mod tests {
         for end in 0..body.as_bytes().len() {
             assert!(Tally::from_body(&Body::copy(&body.as_bytes()[..end])).is_err());
         }
+    }
+
+    #[test]
+    fn a_tally_that_is_too_long_keeps_what_was_counted_last() {
+        let mut tally = Tally::default();
+        for n in 0..6000 {
+            tally.note(Count::Failed(format!("name{n}.example")), at(n));
+            tally.note(Count::Failed(format!("name{n}.example")), at(n));
+        }
+        let body = tally.to_body();
+        assert!(body.as_bytes().len() <= LONGEST_BODY);
+        let read = Tally::from_body(&body).unwrap();
+        assert_eq!(read.moments(&Count::Failed("name5999.example".into())).len(), 2);
     }
 
     #[test]

@@ -246,6 +246,13 @@ impl Message {
 }
 
 impl Token {
+    /// Whether a peer would take it: one that is not must not be sent, or the link ends.
+    pub fn is_sound(&self) -> bool {
+        let mut w = Writer::default();
+        self.write(&mut w);
+        Token::read(&mut Reader::new(&w.finish())).is_ok()
+    }
+
     fn write(&self, w: &mut Writer) {
         w.u8(match self.look {
             Look::Http01 => 1,

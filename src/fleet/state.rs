@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use super::claim::{Claim, Digest, Mark};
+use super::claim::{Claim, Digest, LONGEST_BODY, Mark};
 use super::node_id::NodeId;
 use super::subject::{Subject, SubjectKey};
 use crate::fleet::message::BUCKETS;
@@ -29,6 +29,9 @@ pub enum Refused {
     /// There is room for no more subjects.
     #[error("too many subjects are known")]
     Full,
+    /// Its body is longer than any peer would take.
+    #[error("its body is too long")]
+    Oversize,
     /// It passes by itself and belongs into no state.
     #[error("claims of this kind are not kept")]
     Passing,
@@ -85,6 +88,9 @@ impl State {
     /// [`Refused`].
     pub fn admit(&mut self, claim: Arc<Claim>) -> Result<Verdict, Refused> {
         self.may_enter(&claim.mark())?;
+        if claim.body().as_bytes().len() > LONGEST_BODY {
+            return Err(Refused::Oversize);
+        }
         Ok(self.join(claim.mark(), Some(claim)))
     }
 

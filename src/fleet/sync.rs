@@ -46,8 +46,10 @@ pub enum Event {
     Disconnected(NodeId),
     /// A peer said this.
     Received(NodeId, Message),
-    /// This node claims this (or read it from its own disk).
+    /// This node claims this.
     Claim(Arc<Claim>),
+    /// This lay on this node's own disk: known from now on, neither stored again nor pushed.
+    Restored(Arc<Claim>),
     /// Under `hold own`: the bundles whose claims are wanted here. Asked for where missing.
     Interest(BTreeSet<SubjectKey>),
     /// This node opened a challenge.
@@ -129,7 +131,8 @@ pub struct Terms {
 impl Terms {
     /// The usual terms: `hold all`.
     pub fn new(release: &str, incarnation: u64) -> Terms {
-        let hello = Hello { features: 0, incarnation, release: release.to_owned(), holds_all: true };
+        let release = release.chars().take(32).collect();
+        let hello = Hello { features: 0, incarnation, release, holds_all: true };
         Terms { hello, compare_every: Duration::from_secs(3) }
     }
 }
@@ -182,7 +185,7 @@ const MOST_HEARD: usize = 4096;
 const FLUSH: Duration = Duration::from_millis(100);
 
 impl Sync {
-    /// The machine of `me`, which knows nothing yet: what lies on disk is given to it by [`Event::Claim`].
+    /// The machine of `me`, which knows nothing yet: what lies on disk is given to it by [`Event::Restored`].
     pub fn new(me: NodeId, terms: Terms) -> Sync {
         Sync {
             me,
@@ -247,12 +250,17 @@ impl Sync {
             }
             Event::Received(from, message) => self.received(now, from, message, dice, &mut out),
             Event::Claim(claim) => self.claimed(now, claim, &mut out),
+            Event::Restored(claim) => {
+                self.cut_removed(claim.subject(), &mut out);
+                let _ = self.state.admit(claim);
+            }
             Event::Interest(keys) => self.interested(keys),
             Event::OpenToken(token) => self.open_token(now, token, &mut out),
             Event::CloseToken(token) => self.close_token(&token, &mut out),
             Event::AskToken(token) => self.ask_token(now, token, dice, &mut out),
             Event::Covers(thumbprints) => {
                 self.covers = thumbprints;
+                self.covers.retain(|thumbprint| thumbprint.len() <= 128);
                 self.covers.truncate(super::message::MOST_THUMBPRINTS);
                 self.tell_all(&Message::Covers(self.covers.clone()), &mut out);
             }

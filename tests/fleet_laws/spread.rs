@@ -280,6 +280,22 @@ fn a_challenge_is_known_to_all_before_the_authority_looks_and_missing_nodes_are_
 }
 
 #[test]
+fn what_no_peer_would_take_is_never_sent_and_what_lay_on_disk_is_not_stored_again() {
+    let mut net = Network::usual(2, 16, Weather::FAIR);
+    net.connect_all();
+    let long = vec![0; semper::fleet::claim::LONGEST_BODY + 1];
+    let claim = Claim::new(Subject::Internal("root".into()), 1, net.ids[0], Body::copy(&long));
+    net.tell(0, Event::Claim(Arc::new(claim)));
+    net.tell(0, Event::OpenToken(Token { answer: "another.thumb".into(), ..token(1) }));
+    let known = bundle(1, 1, net.ids[0]);
+    net.tell(0, Event::Restored(known.clone()));
+    net.pass(SECOND * 10);
+    assert_eq!((net.nodes[1].state().len(), net.disks[0].len(), net.disks[1].len()), (1, 0, 1));
+    assert_eq!(net.knowing(&known), 2);
+    assert!(!net.seen.iter().any(|(_, _, effect)| matches!(effect, Effect::OpenToken(_))));
+}
+
+#[test]
 fn the_stateless_answer_covers_a_peer_that_did_not_acknowledge() {
     let mut net = Network::usual(3, 14, Weather::FAIR);
     net.connect_all();

@@ -139,7 +139,11 @@ impl Sync {
     }
 
     pub(super) fn open_token(&mut self, now: Now, token: Token, out: &mut Vec<Effect>) {
-        let until = now.mono + token.remaining.min(LONGEST_TOKEN_LIFE);
+        let token = Token { remaining: token.remaining.min(LONGEST_TOKEN_LIFE), ..token };
+        if !token.is_sound() {
+            return;
+        }
+        let until = now.mono + token.remaining;
         let ours = Ours { token, opened: now.mono, until, told: now.mono, known_by: BTreeSet::new() };
         self.tell_all(&Message::Tokens(vec![left(&ours.token, until, now.mono)]), out);
         self.tokens.ours.insert(ours.token.token.clone(), ours);
