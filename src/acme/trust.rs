@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::net::proof::AnyServer;
 
 /// TLS settings for requests to an authority: HTTP/1.1, roots from `trusted` or the system, or no verification. `clock` is
-/// the one by which certificates are kept; see [`AtEitherTime`].
+/// the one by which certificates are kept; see `AtEitherTime`.
 pub fn client(trusted: Option<&Path>, verify: bool, clock: Arc<dyn Clock>) -> Result<Arc<ClientConfig>, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())

@@ -32,7 +32,9 @@ impl Unused {
     ) -> Vec<Claim> {
         let held: BTreeSet<CertId> =
             state.all().filter(|claim| !claim.is_tombstone()).filter_map(certificate).collect();
-        let unused: BTreeSet<CertId> = served.unused(held.iter()).into_iter().collect();
+        let mut unused: BTreeSet<CertId> = served.unused(held.iter()).into_iter().collect();
+        // What stands behind another (a standby, names split off) is used while that one is.
+        unused.retain(|cert| base(cert).is_none_or(|base| !served.unused(std::iter::once(&base)).is_empty()));
         self.0.retain(|cert, _| unused.contains(cert));
         for cert in unused {
             // A clock that was set back begins anew.
@@ -55,6 +57,12 @@ fn certificate(claim: &Arc<Claim>) -> Option<CertId> {
         Subject::Bundle(cert) | Subject::Order(cert) | Subject::Ari(cert) => Some(cert.clone()),
         _ => None,
     }
+}
+
+/// The certificate behind which this one stands.
+fn base(cert: &CertId) -> Option<CertId> {
+    let (at, _) = cert.as_str().match_indices('~').nth(1)?;
+    CertId::try_from(cert.as_str()[..at].to_owned()).ok()
 }
 
 /// Tombstones for everything that is known of a certificate.
@@ -98,6 +106,22 @@ mod tests {
         Member { node, standing, report: None, differs: Vec::new() }
     }
 
+    #[test]
+    fn a_standby_is_used_while_the_certificate_before_it_is() {
+        let a = NodeId::of_key(b"a");
+        let mut state = State::default();
+        let standby = Claim::new(Subject::Bundle(cert().variant("standby")), 1, a, Body::empty());
+        state.admit(Arc::new(standby)).unwrap();
+        let (mut served, mut book, all) = (Served::default(), Unused::default(), [member(a, Standing::Here)]);
+        served.take(&serving(a, 1, true));
+        for days in [0, 40] {
+            assert_eq!(book.note(&state, &served, &all, a, T + DAY * days), []);
+        }
+        served.take(&serving(a, 2, false));
+        assert_eq!(book.note(&state, &served, &all, a, T + DAY * 50), []);
+        assert_eq!(book.note(&state, &served, &all, a, T + DAY * 80).len(), 1);
+    }
+
     fn serving(node: NodeId, epoch: u64, has: bool) -> Claim {
         let row = Row { cert: Short::of(&cert()), shows: [0; 8], until: T };
         let rows = if has { vec![row] } else { vec![] };
@@ -126,6 +150,8 @@ mod tests {
         assert_eq!(note(&state, &served, &silent, T + DAY * 71), [], "the silent one may have it");
         let ends = note(&state, &served, &both, T + DAY * 71);
         assert_eq!(ends.len(), 1, "one node does it");
+        assert_eq!(base(&cert().variant("standby")), Some(cert()));
+        assert_eq!(base(&cert()), None);
         state.admit(Arc::new(ends[0].clone())).unwrap();
         assert!(state.alive(bundle.subject()).is_empty());
         assert_eq!(note(&state, &served, &both, T + DAY * 99), []);

@@ -1,6 +1,6 @@
 //! How much of an authority's limits has the fleet used? Each node counts for itself and alone writes its count, which only
 //! grows within the windows that matter; the fleet's use is the sum over nodes. Reads and writes the body of
-//! [`Subject::Ledger`](super::Subject::Ledger); what is allowed is `cert::ledger`'s matter.
+//! [`Subject::Ledger`]; what is allowed is `cert::ledger`'s matter.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
