@@ -62,6 +62,8 @@ pub use asked::serves;
 
 /// The time is judged in this interval.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
+/// The keepers of a new plan have all turned once after this time.
+const SETTLED: Duration = Duration::from_secs(3);
 /// Hosts that were not found are looked up again in this interval.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -371,6 +373,11 @@ impl Desk {
         // Whoever waits no longer need not know.
         let _ = done.send(());
         super::heap::give_back();
+        // What the first turns of thousands of keepers leave behind too.
+        tokio::spawn(async {
+            tokio::time::sleep(SETTLED).await;
+            super::heap::give_back();
+        });
     }
 
     /// Who else renews what we look after; said once, and again when it changes.
