@@ -56,6 +56,7 @@ use super::world::RealWorld;
 mod asked;
 mod demand;
 mod fleet;
+mod hosts;
 mod rollover;
 
 pub use asked::serves;
@@ -175,19 +176,6 @@ async fn next_ring(rings: &mut Option<mpsc::Receiver<Ring>>) -> Ring {
         },
         None => std::future::pending().await,
     }
-}
-
-/// Servers of upstreams whose host was not found.
-fn unresolved(plan: &Plan) -> Vec<(Arc<Upstream>, usize)> {
-    let mut found = Vec::new();
-    for upstream in plan.http.iter().flat_map(|http| http.upstreams.iter()) {
-        let missing = |server: &crate::plan::upstream::UpstreamServer| {
-            server.addresses.is_empty() && server.host.is_some() && !server.resolve
-        };
-        let indexes = (0..upstream.servers.len()).filter(|&at| missing(&upstream.servers[at]));
-        found.extend(indexes.map(|at| (upstream.clone(), at)));
-    }
-    found
 }
 
 /// Which kinds of listener an authority may find; ports do not matter, somebody may forward to them.
@@ -350,7 +338,7 @@ impl Desk {
             Said::Held(names, done) => return self.begin(&names, done),
         };
         let Adopted { plan, epoch, faults, digest, links } = adopted;
-        self.unresolved = unresolved(&plan);
+        self.unresolved = hosts::unresolved(&plan);
         self.adopt_fleet(Wanted { plan: plan.clone(), digest, faults: faults.clone(), listeners: links });
         self.keepers.stand(standing(&plan));
         self.keepers.look_by(&plan.checks, &plan.process.state_path);
@@ -374,10 +362,7 @@ impl Desk {
         let _ = done.send(());
         super::heap::give_back();
         // What the first turns of thousands of keepers leave behind too.
-        tokio::spawn(async {
-            tokio::time::sleep(SETTLED).await;
-            super::heap::give_back();
-        });
+        tokio::spawn(super::heap::give_back_after(SETTLED));
     }
 
     /// Who else renews what we look after; said once, and again when it changes.
@@ -406,29 +391,6 @@ impl Desk {
         self.keepers.heed(id);
         let issuers = self.plan.as_ref().map_or(&[][..], |plan| &plan.issuers);
         self.revocations.note(self.keepers.kept(id).into_iter(), issuers);
-    }
-
-    /// Looks once more for hosts that were not found when the configuration was read.
-    fn resolve_again(&self) {
-        for (upstream, index) in self.unresolved.iter().cloned() {
-            let Some(say) = self.say.upgrade() else { return };
-            let Some((host, _)) = upstream.servers[index].host.clone() else { continue };
-            tokio::task::spawn_blocking(move || {
-                if let Some(addresses) = (RealWorld { judge_certificates: false }).resolve(&host) {
-                    let _ = say.send(Said::Resolved(upstream, index, addresses));
-                }
-            });
-        }
-    }
-
-    fn resolved(&mut self, upstream: &Arc<Upstream>, index: usize, addresses: Vec<IpAddr>) {
-        let before = self.unresolved.len();
-        self.unresolved.retain(|(waiting, at)| !(Arc::ptr_eq(waiting, upstream) && *at == index));
-        if self.unresolved.len() < before {
-            let name = &upstream.servers[index].name;
-            tracing::info!(level = "notice", "host of upstream server \"{name}\" has been found");
-            self.around.upstreams.resolved(upstream, index, addresses);
-        }
     }
 
     fn status(&self) -> Status {

@@ -3,6 +3,7 @@
 //! allocator there is only `main` knows, and says it here once.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 static GIVE_BACK: OnceLock<fn()> = OnceLock::new();
 
@@ -16,6 +17,12 @@ pub fn give_back() {
     if let Some(give_back) = GIVE_BACK.get() {
         give_back();
     }
+}
+
+/// The same on this thread after a while, when what has begun meanwhile has settled.
+pub async fn give_back_after(wait: Duration) {
+    tokio::time::sleep(wait).await;
+    give_back();
 }
 
 #[cfg(test)]
