@@ -8,7 +8,7 @@ SHELL := bash
 # One step of `make test`: says what it is and how long it took.
 step = @printf '\n== %s\n' '$(1)'; from=$$(date +%s); $(2); printf '== %s: %s s\n' '$(1)' $$(( $$(date +%s) - from ))
 
-.PHONY: kills sim help demo test deps nginx fmt clippy doc deny dockerfile doctest suite fuzz bench
+.PHONY: kills sim fleet-paused help demo test deps nginx fmt clippy doc deny dockerfile doctest suite fuzz bench
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -72,3 +72,7 @@ kills:
 SEEDS ?= 300
 sim:
 	SEEDS=$(SEEDS) CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --locked --test sim -- --nocapture
+
+# A node that is stopped past its lease in etcd, in real time (two minutes).
+fleet-paused:
+	cargo test --locked --test fleet -- --ignored --nocapture

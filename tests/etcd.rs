@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use etcd_bed::{Etcd, client, file};
 use nix::sys::signal::Signal;
 use semper::fleet::{Body, Claim, NodeId, State, Subject};
+use semper::store::etcd::carrier::TOKENS;
 use semper::store::etcd::envelope::{Sealer, Unopened};
 use semper::store::etcd::{
     Carrier, Change, Client, Duties, EtcdError, Expected, Kept, Seen, Taken, Told, Verdict, Watcher, follow,
@@ -438,7 +439,7 @@ async fn a_node_stopped_past_its_lease_installs_nothing_and_tokens_go_with_their
     assert_eq!(two.take("a").await, Verdict::Theirs(b"one".to_vec()));
     let carrier = carrier(etcd.client());
     let token = Arc::new(Claim::new(Subject::Token("t".into()), 1, node(1), Body::copy(b"t.thumbprint")));
-    carrier.show_token(&token, lease).await.unwrap();
+    carrier.show(TOKENS, &token, lease).await.unwrap();
     let mut ear = Ear::new(&carrier);
     ear.until(|told| matches!(told, Told::Token(found) if found.claims == [token.clone()])).await;
     // Longer than the lease would live by itself: it is renewed.

@@ -1,23 +1,24 @@
 //! How does this node take part in its fleet? Started when the configuration has a `fleet` block, told of what is installed
 //! and opened here, asked whose turn it is. Without the block nothing runs and nothing is paid.
 
+mod answers;
 mod bundles;
 mod core;
 mod disk;
+mod etcd;
 mod report;
+mod tickets;
 mod tokens;
 mod turns;
 pub mod view;
 
-use std::future::Future;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
@@ -25,18 +26,22 @@ use crate::acme::Secrets;
 use crate::cert::bundle::Bundle;
 use crate::cert::concern::{Concern, Severity, Topic};
 use crate::clock::{Clock, Dice};
-use crate::fleet::message::{Look, Token};
+use crate::fleet::message::Token;
 use crate::fleet::sync::{Event, Terms};
 use crate::fleet::{NodeId, Sync};
 use crate::peer::{self, Keys, Links, NodeKey, Settings};
 use crate::plan::Plan;
 use crate::plan::fleet::{Fleet, Hold};
+use crate::tls::tickets::TicketKeys;
 use crate::words::{FleetKey, SecretRef};
-use crate::zone::challenges::{Challenges, Kind, Others, Told};
+use crate::zone::challenges::Challenges;
 
+use self::answers::Answers;
 use self::core::{Core, Hand, Tools};
 use self::disk::Disk;
+use self::etcd::EtcdShare;
 use self::report::Report;
+use self::tickets::Tickets;
 use self::tokens::Tokens;
 
 pub use self::turns::FleetTurns;
@@ -45,11 +50,6 @@ pub use self::turns::FleetTurns;
 const LOOK_AT_KEYS: Duration = Duration::from_secs(5);
 /// What a node says of itself is gathered for so long.
 const GATHER: Duration = Duration::from_millis(250);
-/// Questions of authorities for which other nodes are asked at once, and for how long each.
-const ASKING: usize = 32;
-const ASKED: Duration = Duration::from_millis(1000);
-/// An order waits no longer than this for nodes that do not say that they answer.
-const ANSWERS: Duration = Duration::from_secs(4);
 
 /// What the fleet needs of the process around it.
 #[derive(Clone)]
@@ -64,6 +64,8 @@ pub struct Around {
     pub challenges: Arc<Challenges>,
     /// Takes bundles to keepers.
     pub hand: Hand,
+    /// The keys of session tickets.
+    pub tickets: Arc<TicketKeys>,
 }
 
 /// What a configuration means to the fleet.
@@ -157,9 +159,16 @@ impl Front {
         };
         self.told = None;
         match &mut self.running {
-            Some(running) => running.adopt(fleet, keys, wanted),
+            Some(running) => {
+                let same = running.fleet.store == fleet.store && running.keys == keys;
+                running.adopt(fleet, keys, wanted);
+                if !same {
+                    running.share(&self.around);
+                }
+            }
             None => match self.start(&state, fleet, keys, &wanted) {
                 Ok(mut running) => {
+                    running.share(&self.around);
                     running.say(&wanted);
                     self.running = Some(running);
                 }
@@ -178,6 +187,7 @@ impl Front {
             self.around.challenges.share_with(None);
             lock(&running.core).on(Event::Leaving);
             lock(&running.core).links.close();
+            lock(&running.core).share_through(None);
             running.task.abort();
         }
     }
@@ -198,6 +208,7 @@ impl Front {
                 if let Some(running) = self.running.as_mut().filter(|running| running.keys != keys) {
                     tracing::info!(level = "notice", "fleet: the fleet key has changed and is in force");
                     running.take_keys(keys);
+                    running.share(&self.around);
                 }
             }
             Err(why) => self.tell(format!("{why}; the key that was in force stays")),
@@ -278,7 +289,8 @@ impl Front {
         terms.hello.holds_all = fleet.hold == Hold::All;
         let disk = Disk::start(state, keys[0].clone()).map_err(|error| error.to_string())?;
         let Around { clock, dice, hand, challenges, .. } = self.around.clone();
-        let tools = Tools { clock, dice, hand, disk };
+        let tickets = Tickets::new(self.around.tickets.clone(), clock.now());
+        let tools = Tools { clock, dice, hand, disk, tickets };
         let core = Core::new(Sync::new(me, terms), links, Tokens::new(challenges.clone()), tools);
         let core = Arc::new(Mutex::new(core));
         let (say, said) = mpsc::unbounded_channel();
@@ -317,6 +329,14 @@ impl Running {
             since,
         });
         core.want(&wanted.plan.certificates, self.fleet.hold == Hold::Own);
+    }
+
+    /// Shares through etcd, if the configuration says so, with the keys that are in force.
+    fn share(&self, around: &Around) {
+        let me = lock(&self.core).me;
+        let start = |store| EtcdShare::start(store, around.secrets.clone(), &self.keys, &self.core, me, &around.dice);
+        let share = self.fleet.store.as_ref().and_then(start);
+        lock(&self.core).share_through(share);
     }
 
     fn connect(&self) {
@@ -396,10 +416,12 @@ fn hear(core: &mut Core, word: Said) {
         Said::Installed(bundle) => core.installed(&bundle),
         Said::Opened(token) => {
             core.tokens.opened(&token.token);
+            core.etcd.iter().for_each(|etcd| etcd.open_token(token.clone()));
             core.on(Event::OpenToken(token));
         }
         Said::Closed(token) => {
             core.tokens.closed(&token);
+            core.etcd.iter().for_each(|etcd| etcd.close_token(&token));
             core.on(Event::CloseToken(token));
         }
         Said::Spread(tokens, done) => core.tokens.wait(tokens, done),
@@ -408,61 +430,6 @@ fn hear(core: &mut Core, word: Said) {
                 core.on(Event::AskToken(token));
             }
         }
-    }
-}
-
-/// The other nodes, as the table of challenges sees them.
-struct Answers {
-    ear: Ear,
-    core: Arc<Mutex<Core>>,
-    asking: Semaphore,
-}
-
-impl Answers {
-    fn new(ear: Ear, core: Arc<Mutex<Core>>) -> Answers {
-        Answers { ear, core, asking: Semaphore::new(ASKING) }
-    }
-}
-
-impl Others for Answers {
-    fn opened(&self, told: &Told) {
-        let look = match told.kind {
-            Kind::Http01 => Look::Http01,
-            Kind::TlsAlpn01 => Look::TlsAlpn01,
-        };
-        let (token, name, answer) = (told.token.clone(), told.name.to_string(), told.key_authorization.clone());
-        self.ear.say(Said::Opened(Token { look, token, name, answer, remaining: told.remaining }));
-    }
-
-    fn closed(&self, token: &str) {
-        self.ear.say(Said::Closed(token.to_owned()));
-    }
-
-    fn ask(&self, token: &str) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let token = token.to_owned();
-        Box::pin(async move {
-            // Whoever asks for tokens that nobody knows shall not wait behind others who do so.
-            let Ok(_place) = self.asking.try_acquire() else { return };
-            let (done, wait) = oneshot::channel();
-            self.ear.say(Said::Ask(token, done));
-            let _ = tokio::time::timeout(ASKED, wait).await;
-        })
-    }
-
-    fn spread(&self, tokens: Vec<String>) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>> {
-        Box::pin(async move {
-            let (done, wait) = oneshot::channel();
-            self.ear.say(Said::Spread(tokens.clone(), done));
-            let silent = match tokio::time::timeout(ANSWERS, wait).await {
-                Ok(_) => Vec::new(),
-                Err(_) => lock(&self.core).tokens.lacking(&tokens),
-            };
-            let away = lock(&self.core).links.calls().into_iter().filter_map(|(peer, call)| match call {
-                peer::Call::Failed { why, .. } => Some(format!("{peer} ({why})")),
-                _ => None,
-            });
-            silent.into_iter().map(|node| format!("node {} (silent)", node.short())).chain(away).collect()
-        })
     }
 }
 

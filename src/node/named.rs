@@ -21,6 +21,11 @@ pub fn by(plan: &Plan) -> Allowed {
     if let Some(fleet) = &plan.fleet {
         named.secret(&fleet.key);
         fleet.old_key.iter().for_each(|key| named.secret(key));
+        if let Some(store) = &fleet.store {
+            store.user.iter().for_each(|(_, password)| named.secret(password));
+            let pair = store.certificate.iter().flat_map(|(chain, key)| [chain, key]);
+            named.read.extend(pair.chain(&store.trusted));
+        }
     }
     for issuer in &plan.issuers {
         if let Authority::Acme(server) = &issuer.authority {

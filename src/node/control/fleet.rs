@@ -25,6 +25,7 @@ pub(super) fn front(around: &Around, say: &mpsc::WeakUnboundedSender<Said>) -> F
         secrets: Arc::new(around.files.clone()),
         challenges: around.challenges.clone(),
         hand: Arc::new(hand),
+        tickets: around.tls.ticket_secrets().clone(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! How does the machine of the fleet meet the world? It is told what happened, and its effects are performed here: messages
 //! to links, claims to disk, bundles to keepers, tokens to the table. Never blocks and never waits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::cert::bundle::Bundle;
 use crate::clock::{Clock, Dice, UnixTime};
+use crate::fleet::message::Token;
 use crate::fleet::sync::{Effect, Event, Now};
 use crate::fleet::{Body, Claim, Message, NodeId, Subject, Sync};
 use crate::peer::{self, Links};
@@ -16,7 +17,9 @@ use crate::plan::certificate::{CertId, CertSpec};
 
 use super::bundles::Bundles;
 use super::disk::Disk;
+use super::etcd::EtcdShare;
 use super::report::{Reports, Serves};
+use super::tickets::Tickets;
 use super::tokens::Tokens;
 
 /// After a start, and after a node was linked, so long is waited before anything is ordered: it may know better.
@@ -39,6 +42,13 @@ pub struct Tools {
     pub hand: Hand,
     /// Claims that outlive a restart.
     pub disk: Disk,
+    /// The secrets of session tickets.
+    pub tickets: Tickets,
+}
+
+/// The node that says this of itself.
+fn reporter(claim: &Claim) -> Option<NodeId> {
+    if let Subject::Report(node) = claim.subject() { Some(*node) } else { None }
 }
 
 /// The machine with its hands.
@@ -59,6 +69,14 @@ pub struct Core {
     pub(super) tokens: Tokens,
     /// What lies on disk has been taken in.
     loaded: bool,
+    /// Bundles of others are not kept here.
+    own: bool,
+    /// What is shared through etcd too, if it is.
+    pub(super) etcd: Option<Arc<EtcdShare>>,
+    /// Nodes that are there, by etcd.
+    present: BTreeSet<NodeId>,
+    /// Nodes that were ever heard of.
+    reported: BTreeSet<NodeId>,
 }
 
 impl Core {
@@ -78,6 +96,10 @@ impl Core {
             reports: Reports::default(),
             tokens,
             loaded: false,
+            own: false,
+            etcd: None,
+            present: BTreeSet::new(),
+            reported: BTreeSet::new(),
         }
     }
 
@@ -97,6 +119,7 @@ impl Core {
     /// Takes in what an earlier run knew.
     pub fn load(&mut self, claims: Vec<Claim>) {
         for claim in claims {
+            self.reported.extend(reporter(&claim));
             self.on(Event::Claim(Arc::new(claim)));
         }
         self.loaded = true;
@@ -164,7 +187,10 @@ impl Core {
         match effect {
             // A node that is gone or slow is told again when digests are compared.
             Effect::Send { to, message } => drop(self.links.send(to.as_bytes(), message.encode())),
-            Effect::Store { key, claims } => self.tools.disk.put(key, claims),
+            Effect::Store { key, claims } => {
+                self.tools.disk.put(key, claims);
+                self.etcd.iter().for_each(|etcd| etcd.changed(key));
+            }
             Effect::Learned { claim, .. } => self.learned(&claim),
             Effect::OpenToken(token) => self.tokens.open_foreign(token, self.tools.clock.now()),
             Effect::CloseToken(token) => self.tokens.close_foreign(&token),
@@ -182,7 +208,46 @@ impl Core {
         }
     }
 
+    /// etcd brought this claim.
+    pub fn carried(&mut self, claim: Arc<Claim>) {
+        if let Subject::Bundle(id) = claim.subject()
+            && self.own
+            && !self.bundles.wants(id)
+        {
+            return;
+        }
+        if self.sync.state().would_learn(&claim.mark()) {
+            self.on(Event::Claim(claim.clone()));
+            self.learned(&claim);
+        }
+    }
+
+    /// What is shared goes through etcd too from now on, or no longer.
+    pub fn share_through(&mut self, etcd: Option<Arc<EtcdShare>>) {
+        self.present.clear();
+        self.etcd = etcd;
+    }
+
+    /// A node is there, or no longer, by etcd.
+    pub fn present(&mut self, node: NodeId, there: bool) {
+        match there {
+            true => self.present.insert(node),
+            false => self.present.remove(&node),
+        };
+    }
+
+    /// Answers for a token that a node shows in etcd.
+    pub fn foreign_token(&mut self, token: Token) {
+        self.tokens.found(token, self.tools.clock.now());
+    }
+
+    /// It is shown no longer.
+    pub fn foreign_token_over(&mut self, token: &str) {
+        self.tokens.close_foreign(token);
+    }
+
     fn learned(&mut self, claim: &Claim) {
+        self.reported.extend(reporter(claim));
         match claim.subject() {
             Subject::Bundle(id) if self.bundles.wants(id) => self.offer(&id.clone()),
             Subject::Removed(_) => self.ban_removed(),
@@ -235,10 +300,25 @@ impl Core {
         if let Some(thumbprint) = self.tokens.other_account() {
             self.on(Event::Covers(vec![thumbprint]));
         }
+        self.keep_tickets();
         for (subject, body) in self.reports.due(self.me, &self.bundles) {
             let epoch = self.sync.state().next_epoch(&subject.key());
             self.on(Event::Claim(Arc::new(Claim::new(subject, epoch, self.me, Body::copy(&body)))));
         }
+    }
+
+    fn keep_tickets(&mut self) {
+        let (now, live) = (self.tools.clock.now(), self.live());
+        let draw = || {
+            let mut bytes = [0; 32];
+            aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)
+        };
+        // A clock that nobody trusts makes nothing that others would have to keep.
+        let claims = match self.tools.clock.in_doubt() {
+            true => Vec::new(),
+            false => self.tools.tickets.keep(self.sync.state(), self.me, &live, now, draw),
+        };
+        claims.into_iter().for_each(|claim| self.on(Event::Claim(Arc::new(claim))));
     }
 
     /// Whether enough has been heard from others to decide anything: who they are, and what they have.
@@ -248,7 +328,8 @@ impl Core {
         }
         let calling = self.links.calls().iter().any(|(_, call)| matches!(call, peer::Call::Calling));
         let waited = self.began.elapsed();
-        let waits_for_first = calling && waited < AT_MOST;
+        let deaf = self.etcd.as_ref().is_some_and(|etcd| !etcd.is_ready());
+        let waits_for_first = (calling || deaf) && waited < AT_MOST;
         let known = |node: &NodeId| !self.sync.state().alive(&Subject::Report(*node)).is_empty();
         let heard = |(node, (_, since)): (&NodeId, &(u64, Instant))| {
             let linked = since.elapsed();
@@ -257,11 +338,15 @@ impl Core {
         waited >= SETTLE && !waits_for_first && self.linked.iter().all(heard)
     }
 
-    /// Nodes that are there: this one and those that are linked.
+    /// Nodes that are there: this one, those that are linked, and those that say so in etcd. With etcd away all that were
+    /// ever heard of count: whose turn it is then still has an order.
     pub fn live(&self) -> Vec<NodeId> {
-        let mut live: Vec<NodeId> = self.linked.keys().copied().chain([self.me]).collect();
-        live.sort();
-        live
+        let blind = self.etcd.as_ref().is_some_and(|etcd| !etcd.is_ready());
+        let by_etcd = if blind { &self.reported } else { &self.present };
+        let elsewhere = self.linked.keys().chain(by_etcd).copied();
+        let there = elsewhere.filter(|node| !self.sync.state().is_removed(*node));
+        let live: BTreeSet<NodeId> = there.chain([self.me]).collect();
+        live.into_iter().collect()
     }
 }
 
@@ -273,12 +358,17 @@ impl Core {
         for id in before.iter().filter(|id| !self.bundles.wants(id)).chain(&new) {
             self.reports.serves_other(id);
         }
+        self.own = own;
         if own {
             let keys = specs.iter().map(|spec| Subject::Bundle(spec.id.clone()).key()).collect();
             self.on(Event::Interest(keys));
         }
         if self.loaded {
             new.iter().for_each(|id| self.offer(id));
+        }
+        if let Some(etcd) = self.etcd.as_ref().filter(|_| own) {
+            // Passed over as long as it was not wanted here.
+            etcd.fetch(new.iter().map(|id| Subject::Bundle(id.clone()).key()).collect());
         }
     }
 
@@ -317,7 +407,9 @@ impl Core {
     /// Until when an order of another node that is there may still come to an end.
     pub fn ordered_elsewhere(&self, id: &CertId, now: UnixTime) -> Option<UnixTime> {
         let claims = self.sync.state().alive(&Subject::Order(id.clone()));
-        let others = claims.iter().filter(|claim| self.linked.contains_key(&claim.origin()));
+        let live = self.live();
+        let there = |node: &NodeId| live.contains(node);
+        let others = claims.iter().filter(|claim| claim.origin() != self.me && there(&claim.origin()));
         let until = |claim: &Arc<Claim>| {
             let text = std::str::from_utf8(claim.body().as_bytes()).ok()?;
             // No order takes longer; a clock that is wrong elsewhere holds nothing up here.

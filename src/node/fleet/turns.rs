@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::cert::stage::Stage;
 use crate::clock::UnixTime;
-use crate::fleet::NodeId;
+use crate::fleet::{NodeId, Subject};
 use crate::node::keeper::Turns;
 use crate::plan::certificate::CertId;
 use crate::words::Fingerprint;
 
 use super::core::Core;
+use super::etcd::Turn;
 
 /// While others are heard, it is asked again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -32,12 +33,23 @@ impl Turns for FleetTurns {
             return Some(until);
         }
         let rank = ranked(id, &core.having(id)).iter().position(|node| *node == core.me).unwrap_or(0);
-        moment(rank, stage).filter(|at| *at > now)
+        if let Some(later) = moment(rank, stage).filter(|at| *at > now) {
+            return Some(later);
+        }
+        // Its turn by rank; with etcd there, by its lease too.
+        match core.etcd.as_ref().map_or(Turn::Unknown, |etcd| etcd.turn(Subject::Bundle(id.clone()).key())) {
+            Turn::Ours | Turn::Unknown => None,
+            Turn::Others => Some(now + AGAIN),
+        }
     }
 
     fn ordering(&self, id: &CertId, until: Option<UnixTime>) {
         if let Some(core) = self.0.upgrade() {
-            core.lock().unwrap_or_else(PoisonError::into_inner).orders(id, until);
+            let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+            core.orders(id, until);
+            if let (Some(etcd), None) = (&core.etcd, until) {
+                etcd.order_over(Subject::Bundle(id.clone()).key());
+            }
         }
     }
 }

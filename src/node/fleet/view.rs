@@ -28,6 +28,9 @@ pub struct FleetView {
     pub id: String,
     /// The names of the fleet keys that it holds.
     pub keys: Vec<String>,
+    /// How it stands with etcd, where it is shared through etcd too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<String>,
     /// All nodes, this one included.
     pub nodes: Vec<Node>,
     /// Peers of the configuration that do not answer, and why.
@@ -132,6 +135,7 @@ pub(super) fn of(core: &Core, keys: &[Arc<FleetKey>]) -> FleetView {
         trouble: None,
         id: core.me.to_string(),
         keys: keys.iter().map(|key| key.name()).collect(),
+        etcd: core.etcd.as_ref().map(|etcd| etcd.standing()),
         nodes: reports.iter().map(node).collect(),
         unreachable: unreachable.collect(),
         certificates: serving.into_iter().map(|(id, lines)| certificate(id, &lines, &live)).collect(),
@@ -180,6 +184,9 @@ impl FleetView {
         }
         let keys = self.keys.join(", before ");
         let _ = writeln!(out, "fleet: {} nodes, fleet key {keys}", self.nodes.len());
+        if let Some(etcd) = &self.etcd {
+            let _ = writeln!(out, "  etcd: {etcd}");
+        }
         for node in &self.nodes {
             let place = match (node.is_this, &node.at) {
                 (true, _) => "this node".to_owned(),

@@ -20,6 +20,8 @@ use crate::fleet::{Claim, State, SubjectKey};
 pub const CLAIMS: &str = "claims/";
 /// Under which keys answers to challenges stand; they go with the lease of the node that asked.
 pub const TOKENS: &str = "tokens/";
+/// Under which keys nodes say that they are there; they go with the node's lease.
+pub const NODES: &str = "nodes/";
 /// The form of a value.
 const FORMAT: u8 = 1;
 /// Somebody else writes the same subject at the same moment; so often it is read and joined anew.
@@ -106,13 +108,19 @@ impl Carrier {
         Err(last)
     }
 
-    /// Shows the answer to a challenge, for as long as `lease` lives.
-    pub async fn show_token(&self, claim: &Arc<Claim>, lease: i64) -> Result<(), EtcdError> {
-        let path = path(TOKENS, &claim.mark().key);
+    /// Shows a claim that passes under `place` ([`TOKENS`] or [`NODES`]), for as long as `lease` lives.
+    pub async fn show(&self, place: &str, claim: &Arc<Claim>, lease: i64) -> Result<(), EtcdError> {
+        let path = path(place, &claim.mark().key);
         let stands = self.client.get(&path).await?;
         let (version, expected) = next(stands.as_ref());
         let sealed = self.seal(&path, version, std::slice::from_ref(claim))?;
         self.client.write_under(&path, sealed, expected, lease).await.map(|_| ())
+    }
+
+    /// What is claimed under `key` at present.
+    pub async fn claims(&self, key: &SubjectKey) -> Result<Option<Found>, EtcdError> {
+        let kept = self.client.get(&path(CLAIMS, key)).await?;
+        Ok(kept.and_then(|kept| self.read(&kept)))
     }
 
     /// The answer to a challenge that stands under `key`.
@@ -121,9 +129,9 @@ impl Carrier {
         Ok(kept.and_then(|kept| self.read(&kept)).filter(|found| !found.unopened))
     }
 
-    /// The challenge is over.
-    pub async fn hide_token(&self, key: &SubjectKey) -> Result<(), EtcdError> {
-        let path = path(TOKENS, key);
+    /// Shows it no longer.
+    pub async fn hide(&self, place: &str, key: &SubjectKey) -> Result<(), EtcdError> {
+        let path = path(place, key);
         match self.client.get(&path).await? {
             None => Ok(()),
             Some(kept) => self.client.remove(&path, Expected::Revision(kept.modified), None).await.map(|_| ()),
@@ -142,7 +150,9 @@ impl Carrier {
                 Some(Found { key, claims, unopened: false })
             }
             None => {
-                self.there().remove(&key);
+                if kept.key.starts_with(CLAIMS) {
+                    self.there().remove(&key);
+                }
                 Some(Found { key, claims: Vec::new(), unopened: true })
             }
         }
@@ -151,7 +161,9 @@ impl Carrier {
     /// A key is gone. Claims never go: somebody removed it, and it is to be written anew.
     pub fn gone(&self, key: &str) -> Option<SubjectKey> {
         let subject = subject(key)?;
-        self.there().remove(&subject);
+        if key.starts_with(CLAIMS) {
+            self.there().remove(&subject);
+        }
         Some(subject)
     }
 
@@ -232,7 +244,7 @@ fn path(under: &str, key: &SubjectKey) -> String {
 }
 
 fn subject(path: &str) -> Option<SubjectKey> {
-    let digits = path.strip_prefix(CLAIMS).or_else(|| path.strip_prefix(TOKENS))?;
+    let digits = [CLAIMS, TOKENS, NODES].iter().find_map(|place| path.strip_prefix(place))?;
     let mut key = [0; 32];
     let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     if digits.len() != 64 || !digits.bytes().all(lower) {

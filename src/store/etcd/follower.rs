@@ -10,7 +10,7 @@ use tokio::select;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::carrier::{CLAIMS, Carrier, Found, TOKENS};
+use super::carrier::{Carrier, Found, NODES, TOKENS};
 use super::client::{Kept, Page};
 use super::fault::EtcdError;
 use super::watcher::{Change, Seen, Watcher};
@@ -27,8 +27,14 @@ pub enum Told {
     Token(Found),
     /// This answer is no longer shown.
     TokenGone(SubjectKey),
+    /// A node says that it is there.
+    Node(Found),
+    /// A node is there no longer.
+    NodeGone(SubjectKey),
     /// A claim was taken away, which no node does: bring it again.
     ClaimGone(SubjectKey),
+    /// From here on everything that stands there is told anew: what was shown and is not told again is gone.
+    Anew,
     /// Everything that stands there has now been told. What this node knows beyond that is to be brought.
     Whole,
     /// Whether changes are seen as they happen.
@@ -83,6 +89,9 @@ pub async fn follow(carrier: Arc<Carrier>, dice: Arc<dyn Dice>, told: mpsc::Send
         follow = next;
         if let Some(effect) = effect {
             task.perform(effect);
+        }
+        if effect == Some(Effect::List) {
+            task.tell(Told::Anew).await;
         }
         if task.live != follow.is_live() {
             task.live = follow.is_live();
@@ -167,13 +176,23 @@ impl Task {
 
     async fn tell_of(&mut self, kept: &Kept) {
         if let Some(found) = self.carrier.read(kept) {
-            self.tell(if kept.key.starts_with(TOKENS) { Told::Token(found) } else { Told::Claims(found) }).await;
+            self.tell(match () {
+                () if kept.key.starts_with(TOKENS) => Told::Token(found),
+                () if kept.key.starts_with(NODES) => Told::Node(found),
+                () => Told::Claims(found),
+            })
+            .await;
         }
     }
 
     async fn tell_gone(&mut self, path: &str) {
         if let Some(key) = self.carrier.gone(path) {
-            self.tell(if path.starts_with(CLAIMS) { Told::ClaimGone(key) } else { Told::TokenGone(key) }).await;
+            self.tell(match () {
+                () if path.starts_with(TOKENS) => Told::TokenGone(key),
+                () if path.starts_with(NODES) => Told::NodeGone(key),
+                () => Told::ClaimGone(key),
+            })
+            .await;
         }
     }
 
