@@ -100,7 +100,8 @@ fn each_address_is_asked_and_what_answers_is_told_apart() {
     serve(at("127.0.0.6"), |path, _| page("302 Found", &format!("Location: http://good.site.test{path}\r\n"), ""));
     serve(at("127.0.0.7"), |path, host| page("302 Found", &format!("Location: http://{host}{path}\r\n"), ""));
     drop(site);
-    let preflight = Preflight::new(checks(&bind), challenges, Arc::new(RealClock)).with_ports(port, free_port());
+    let preflight =
+        Preflight::new(checks(&bind), challenges, Arc::new(RealClock)).with_ports(port, free_port()).with_inner();
     let one = |name: &str| answers(&look(&preflight, name)).remove(0).2;
     assert_eq!(one("good.site.test"), Answer::Ours);
     assert_eq!(one("alias.site.test"), Answer::Ours);
@@ -130,8 +131,9 @@ fn something_in_front_that_insists_on_a_certificate_is_seen() {
     ));
     let front = Semper::serve(&site);
     let bind = Bind::start(&[("site.test", "insists IN A 127.0.0.1\nnowhere IN A 127.0.0.9\n")]);
-    let preflight =
-        Preflight::new(checks(&bind), table(), Arc::new(RealClock)).with_ports(front.port(1), front.port(2));
+    let preflight = Preflight::new(checks(&bind), table(), Arc::new(RealClock))
+        .with_ports(front.port(1), front.port(2))
+        .with_inner();
     let seen = answers(&look(&preflight, "insists.site.test"));
     assert!(matches!(&seen[0].2, Answer::Insists { status: 526, .. }), "{seen:?}");
 }
@@ -149,6 +151,38 @@ fn a_public_address_may_be_reached_another_way() {
     let checks = Checks { public: vec![public], ..checks(&bind) };
     let preflight = Preflight::new(checks, challenges, Arc::new(RealClock));
     assert_eq!(answers(&look(&preflight, "a.site.test")), [("203.0.113.7".into(), Owner::Declared, Answer::Ours)]);
+}
+
+#[test]
+fn whoever_owns_a_name_cannot_send_us_to_inner_addresses() {
+    let port = free_port();
+    let hits = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = hits.clone();
+    serve(SocketAddr::new([127, 0, 0, 2].into(), port), move |_, _| {
+        seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        page("200 OK", "", "secret")
+    });
+    let bind = Bind::start(&[(
+        "site.test",
+        "direct IN A 127.0.0.2\nmapped IN AAAA ::ffff:127.0.0.2\nsends IN A 203.0.113.7\ninner IN A 127.0.0.2\n",
+    )]);
+    let sender = free_port();
+    serve(([127, 0, 0, 1], sender).into(), |path, _| {
+        page("302 Found", &format!("Location: http://inner.site.test{path}\r\n"), "")
+    });
+    let public = PublicAddress {
+        address: "203.0.113.7".parse().unwrap(),
+        via: Some(([127, 0, 0, 1], sender).into()),
+        tls_via: None,
+    };
+    let checks = Checks { public: vec![public], ..checks(&bind) };
+    let preflight = Preflight::new(checks, table(), Arc::new(RealClock)).with_ports(port, free_port());
+    for name in ["direct.site.test", "mapped.site.test"] {
+        assert_eq!(answers(&look(&preflight, name)).remove(0).2, Answer::Silent, "{name}");
+    }
+    let sent = answers(&look(&preflight, "sends.site.test")).remove(0).2;
+    assert!(matches!(&sent, Answer::Astray { to, .. } if to.contains("inner address")), "{sent:?}");
+    assert_eq!(hits.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 
 #[test]

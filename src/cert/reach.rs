@@ -407,8 +407,8 @@ fn cause(name: &DomainName, seen: &Seen, ours: bool, kind: ChallengeKind, checks
 }
 
 /// Addresses that no authority can reach: a resolver that shows them has a horizon of its own.
-fn is_inner(ip: IpAddr) -> bool {
-    match ip {
+pub fn is_inner(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
         IpAddr::V4(ip) => {
             ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || {
                 let [a, b, ..] = ip.octets();

@@ -131,6 +131,7 @@ fn what_this_node_cannot_know_is_never_a_failure() {
         [("10.1.2.3", Unknown, other())],
         [("100.64.1.1", Unknown, other())],
         [("fd00::1", Unknown, Answer::Silent)],
+        [("::ffff:10.1.2.3", Unknown, other())],
         [("127.0.0.1", Here, Answer::Refused)],
     ] {
         let verdict = by_http(&facts(&seen));

@@ -68,6 +68,8 @@ pub struct Truths {
     right: HashSet<u64>,
     /// Addresses that have shown a certificate of ours.
     ours: HashSet<SocketAddr>,
+    /// Addresses that nobody answered at in this round, and why: other names there are not waited for.
+    silent: HashMap<SocketAddr, String>,
     earlier: HashSet<Fingerprint>,
     order: VecDeque<Fingerprint>,
     looks: u64,
@@ -103,6 +105,7 @@ impl Truths {
             last: HashMap::new(),
             right: HashSet::new(),
             ours: HashSet::new(),
+            silent: HashMap::new(),
             earlier: HashSet::new(),
             order: VecDeque::new(),
             looks: 0,
@@ -132,6 +135,7 @@ impl Truths {
                 (self.epoch, self.right, first) = (epoch, HashSet::new(), true);
             }
             let pace = served::pace(places.len(), first);
+            self.silent.clear();
             for place in &places {
                 self.place(place).await;
                 if self.terms.load().epoch != epoch {
@@ -172,7 +176,15 @@ impl Truths {
                 // There is nothing but the placeholder, which is told of elsewhere.
                 continue;
             }
-            let found = probe::look(&look).await;
+            let found = match self.silent.get(&look.address) {
+                Some(why) => Err(Unseen::Unreachable(why.clone())),
+                None => probe::look(&look).await,
+            };
+            if let Err(why @ (Unseen::Unreachable(_) | Unseen::TimedOut)) = &found
+                && !look.own
+            {
+                self.silent.insert(look.address, why.to_string());
+            }
             // A swap in the middle of a look: either is right.
             let expected = [before, self.expected(&place.server)].concat();
             expected.iter().for_each(|fingerprint| self.remember(*fingerprint));

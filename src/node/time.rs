@@ -84,7 +84,8 @@ impl JudgedClock {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let memory = state.quorum.memory();
             let known = state.written.is_some_and(|(known, then)| {
-                known.newest_not_before == memory.newest_not_before && at.saturating_sub(then) < WRITE_EVERY
+                let proved = known.newest_not_before == memory.newest_not_before && known.confirmed == memory.confirmed;
+                proved && at.saturating_sub(then) < WRITE_EVERY
             });
             let Some(file) = state.file.clone().filter(|file| !known && file.parent().is_some_and(Path::is_dir)) else {
                 return;

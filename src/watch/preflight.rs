@@ -15,7 +15,7 @@ use hickory_proto::rr::{RData, RecordType};
 
 use crate::cert::caa::Property;
 use crate::cert::dns01;
-use crate::cert::reach::{Addresses, Answer, Caa, Facts, Owner, Seen, is_special};
+use crate::cert::reach::{Addresses, Answer, Caa, Facts, Owner, Seen, is_inner, is_special};
 use crate::clock::{Clock, UnixTime};
 use crate::net::dns::{self, Dns, DnsError};
 use crate::net::own;
@@ -44,6 +44,7 @@ pub struct Preflight {
     running: tokio::sync::Semaphore,
     silent_until: std::sync::Mutex<Option<tokio::time::Instant>>,
     ports: (u16, u16),
+    inner: bool,
 }
 
 impl Preflight {
@@ -59,12 +60,19 @@ impl Preflight {
             running,
             silent_until: std::sync::Mutex::default(),
             ports: (80, 443),
+            inner: false,
         }
     }
 
     /// The same, looking at other ports than 80 and 443: for tests.
     pub fn with_ports(self, http: u16, https: u16) -> Preflight {
         Preflight { ports: (http, https), ..self }
+    }
+
+    /// The same, asking inner addresses too: for tests. Where a name leads is its owner's choice, who may be anybody, and no
+    /// authority goes there.
+    pub fn with_inner(self) -> Preflight {
+        Preflight { inner: true, ..self }
     }
 
     /// The time by which certificates are kept.
@@ -168,6 +176,10 @@ impl Preflight {
         for ip in found {
             let (owner, place) = (self.owner(name, ip), self.place(name, ip, kind));
             let (question, dns) = (question.clone(), self.dns.clone());
+            if !place.inner && !place.declared && is_inner(ip) {
+                seen.push(Seen { ip, owner, answer: Answer::Silent });
+                continue;
+            }
             asked.spawn(async move { Seen { ip, owner, answer: question.ask(dns, place).await } });
         }
         while let Some(one) = asked.join_next().await {
@@ -185,7 +197,8 @@ impl Preflight {
             _ => (public.and_then(|public| public.via), self.ports.0),
         };
         let at = via.unwrap_or(SocketAddr::new(ip, port));
-        fetch::Place { name: dns01::bare(name).to_owned(), at, ports: self.ports }
+        let (name, inner) = (dns01::bare(name).to_owned(), self.inner);
+        fetch::Place { name, at, ports: self.ports, inner, declared: public.is_some() }
     }
 
     fn question(&self, name: &DomainName, kind: ChallengeKind) -> Option<Question> {

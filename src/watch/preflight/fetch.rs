@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::cert::reach::Answer;
+use crate::cert::reach::{Answer, is_inner};
 use crate::net::dns::{self, Dns};
 use crate::watch::anyone;
 use crate::zone::challenges::HTTP01_PATH;
@@ -28,6 +28,10 @@ pub struct Place {
     pub at: SocketAddr,
     /// What stands for ports 80 and 443.
     pub ports: (u16, u16),
+    /// Redirects may lead to inner addresses.
+    pub inner: bool,
+    /// The operator has said that the address is ours.
+    pub declared: bool,
 }
 
 /// What came back.
@@ -40,7 +44,7 @@ struct Page {
 
 /// Asks for `token`; one of `accepted` is our answer.
 pub async fn fetch(dns: &Dns, place: Place, token: &str, accepted: &[String]) -> Answer {
-    let Place { mut name, mut at, ports } = place;
+    let Place { mut name, mut at, ports, inner, .. } = place;
     let (mut path, mut tls, mut first_at) = (format!("{HTTP01_PATH}{token}"), false, Some(at));
     let mut redirected_by = String::new();
     for _ in 0..=HOPS {
@@ -74,6 +78,10 @@ pub async fn fetch(dns: &Dns, place: Place, token: &str, accepted: &[String]) ->
             let Some(ip) = dns.addresses(&host).await.ok().and_then(|found| found.first().copied()) else {
                 return Answer::Other { status: page.status, by: page.by };
             };
+            if is_inner(ip) && !inner {
+                // Authorities do not go there, and whoever owns a name must not send us there.
+                return Answer::Astray { to: format!("{} at the inner address {ip}", target.host), by: page.by };
+            }
             at.set_ip(ip);
             first_at = None;
         }
