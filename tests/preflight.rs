@@ -222,10 +222,14 @@ fn a_resolver_that_does_not_answer_is_told_from_one_that_fails() {
     let preflight = Preflight::new(at(silent.local_addr().unwrap()), table(), Arc::new(RealClock));
     let facts = look(&preflight, "a.site.com");
     assert!(matches!(facts.addresses, Addresses::Unknown(_)) && facts.caa == Caa::Unknown, "{facts:?}");
+    // One name may have dead name servers of its own; with another one it is the resolver.
+    assert!(
+        matches!(look(&preflight, "b.site.com").addresses, Addresses::Unknown(why) if why.contains("did not answer"))
+    );
     // Not again for a while: many names would otherwise wait for it one by one.
     let begun = Instant::now();
     for _ in 0..100 {
-        assert!(matches!(look(&preflight, "b.site.com").addresses, Addresses::Unknown(_)));
+        assert!(matches!(look(&preflight, "c.site.com").addresses, Addresses::Unknown(_)));
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 

@@ -51,6 +51,9 @@ pub struct Served {
     pub wrong: Vec<String>,
 }
 
+/// Stands for `*` when a wildcard is looked at, at our own listeners alone.
+const BELOW: &str = "semper-look";
+
 /// No list of places in a status is longer.
 const LONGEST_LIST: usize = 100;
 
@@ -322,6 +325,7 @@ fn places(plan: &Plan) -> Vec<Place> {
                 all.push(Place { name: name.clone(), server: server.clone(), own });
                 // A resolver that the operator named knows names that the world does not.
                 let known = is_public(name.as_str()) || !plan.checks.resolver.is_empty();
+                let known = known && !name.as_str().starts_with(BELOW);
                 if address.port() == HTTPS && known && public.insert(name.clone()) {
                     all.push(Place { name, server, own: None });
                 }
@@ -342,7 +346,7 @@ fn reach(listener: &Listener, servers: &AddressServers) -> Option<SocketAddr> {
     Some(address)
 }
 
-/// The plain names of the servers behind an address that hold certificates.
+/// The names of the servers behind an address that hold certificates; of a wildcard, one name below it that nobody has.
 fn named(servers: &AddressServers) -> Vec<(DomainName, Arc<Server>)> {
     let with_tls = |server: &Server| server.tls.as_ref().is_some_and(|tls| !tls.reject_handshake);
     let exact = servers.names.exact.iter().filter(|(_, server)| with_tls(server));
@@ -350,7 +354,12 @@ fn named(servers: &AddressServers) -> Vec<(DomainName, Arc<Server>)> {
         let name: DomainName = std::str::from_utf8(name).ok()?.parse().ok()?;
         Some((name, server.clone()))
     });
-    let mut all: Vec<_> = exact.collect();
+    let below = servers.names.suffixes.iter().filter(|(_, server)| with_tls(server));
+    let below = below.filter_map(|(suffix, server)| {
+        let name: DomainName = format!("{BELOW}.{}", std::str::from_utf8(suffix).ok()?).parse().ok()?;
+        Some((name, server.clone()))
+    });
+    let mut all: Vec<_> = exact.chain(below).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
 }

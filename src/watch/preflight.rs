@@ -35,6 +35,13 @@ const AT_ONCE: usize = 16;
 /// A resolver that said nothing is left alone for so long, and everybody told that nothing can be checked.
 const REST: Duration = Duration::from_secs(60);
 
+/// What the resolver did not answer.
+#[derive(Default)]
+struct Silence {
+    about: Option<DomainName>,
+    until: Option<tokio::time::Instant>,
+}
+
 /// Looks at names as an authority would.
 pub struct Preflight {
     checks: Checks,
@@ -42,7 +49,7 @@ pub struct Preflight {
     challenges: Arc<Challenges>,
     clock: Arc<dyn Clock>,
     running: tokio::sync::Semaphore,
-    silent_until: std::sync::Mutex<Option<tokio::time::Instant>>,
+    silence: std::sync::Mutex<Silence>,
     ports: (u16, u16),
     inner: bool,
 }
@@ -58,7 +65,7 @@ impl Preflight {
             challenges,
             clock,
             running,
-            silent_until: std::sync::Mutex::default(),
+            silence: std::sync::Mutex::default(),
             ports: (80, 443),
             inner: false,
         }
@@ -155,10 +162,8 @@ impl Preflight {
             Ok(asked) => self.dns.addresses(&asked).await,
             Err(error) => Err(error),
         };
-        found.map_err(|error| {
-            self.note(&error);
-            error.to_string()
-        })
+        self.note(name, found.as_ref().err());
+        found.map_err(|error| error.to_string())
     }
 
     async fn addresses(&self, name: &DomainName, kind: ChallengeKind) -> Addresses {
@@ -234,7 +239,7 @@ impl Preflight {
                 Ok(_) => {}
                 Err(error @ DnsError::Failed { .. }) => return Caa::Failing(error.to_string()),
                 Err(error) => {
-                    self.note(&error);
+                    self.note(name, Some(&error));
                     return Caa::Unknown;
                 }
             }
@@ -258,14 +263,20 @@ impl Preflight {
     }
 
     fn rests(&self) -> bool {
-        let until = self.silent_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        until.is_some_and(|until| tokio::time::Instant::now() < until)
+        let silence = self.silence.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        silence.until.is_some_and(|until| tokio::time::Instant::now() < until)
     }
 
-    fn note(&self, error: &DnsError) {
-        if error.is_from_here() {
-            let mut until = self.silent_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            *until = Some(tokio::time::Instant::now() + REST);
+    /// Notes whether the resolver had a word about a name. The zone of one name may be dead by itself; two that are not
+    /// answered, one after the other, mean the resolver.
+    fn note(&self, name: &DomainName, error: Option<&DnsError>) {
+        let mut silence = self.silence.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !error.is_some_and(DnsError::is_from_here) {
+            silence.about = None;
+        } else if silence.about.as_ref().is_some_and(|about| about != name) {
+            *silence = Silence { about: None, until: Some(tokio::time::Instant::now() + REST) };
+        } else {
+            silence.about = Some(name.clone());
         }
     }
 }
