@@ -27,7 +27,6 @@ use crate::plan::listener::ListenAddress;
 use crate::plan::tls::CertificateSource;
 use crate::plan::upstream::Upstream;
 use crate::tls::build::Tls;
-use crate::tls::on_demand::Ring;
 use crate::watch::renewers::Renewers;
 use crate::words::DomainName;
 use crate::zone::beats::Beats;
@@ -167,17 +166,6 @@ impl Control {
     }
 }
 
-/// The next name that a client asked for in vain; never, if somebody else listens.
-async fn next_ring(rings: &mut Option<mpsc::Receiver<Ring>>) -> Ring {
-    match rings {
-        Some(rings) => match rings.recv().await {
-            Some(ring) => ring,
-            None => std::future::pending().await,
-        },
-        None => std::future::pending().await,
-    }
-}
-
 /// Which kinds of listener an authority may find; ports do not matter, somebody may forward to them.
 fn standing(plan: &Plan) -> Standing {
     let listeners = plan.http.iter().flat_map(|http| http.listeners.iter());
@@ -296,7 +284,7 @@ impl Desk {
                     minutes = minutes.wrapping_add(1);
                     self.look_after_demand(minutes.is_multiple_of(60));
                 }
-                ring = next_ring(&mut rings) => self.rung(ring),
+                ring = demand::next_ring(&mut rings) => self.rung(ring),
                 _ = of_fleet.tick(), if self.plan.as_ref().is_some_and(|plan| plan.fleet.is_some()) => self.tick_fleet(),
                 _ = day.tick() => self.keepers.tidy(),
                 id = self.keepers.changed() => self.heed(&id),

@@ -50,14 +50,13 @@ impl Scope for MainDraft {
     }
 
     fn take(&mut self, reader: &mut Reader<'_>, row: &'static Row, directive: &Directive) -> Result<(), Complaint> {
-        let block = directive.block.as_ref();
         match row.name {
             "events" => {
                 if self.events.is_some() {
                     return Err(directive_is(directive, "is duplicate"));
                 }
                 let mut events = Events(Level::default());
-                let block = block.expect("the reader lets `events` through only with a block");
+                let block = directive.block.as_ref().expect("the reader lets `events` through only with a block");
                 reader.walk(block, &mut events)?;
                 self.events = Some(events.0);
                 Ok(())

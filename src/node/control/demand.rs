@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use crate::cert::concern::{Concern, Severity, Topic};
 use crate::cert::journal::{Record, ShelfError};
 use crate::cert::on_demand::fit::fit;
@@ -20,6 +22,17 @@ use crate::tls::on_demand::Ring;
 use crate::words::DomainName;
 
 use super::{Desk, Said};
+
+/// The next name that a client asked for in vain; never, if somebody else listens.
+pub(super) async fn next_ring(rings: &mut Option<mpsc::Receiver<Ring>>) -> Ring {
+    match rings {
+        Some(rings) => match rings.recv().await {
+            Some(ring) => ring,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
 
 impl Desk {
     /// Takes the terms of a plan; to be called before the keepers take it.
