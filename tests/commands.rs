@@ -176,6 +176,14 @@ fn a_certificate_whose_key_is_known_to_others_gives_way_to_the_standby_at_once()
     let (code, text) = run(&site, &["revoke", NAME, "--reason", "keyCompromise", "--no-wait"]);
     assert_eq!(code, 0, "{text}");
     wait_for("the standby to be shown", PATIENCE, || shown(&server, NAME) != first);
+    let wishes = site.read("state/wishes.json");
+    assert!(
+        wishes.contains("\"epoch\"") && !wishes.contains("~standby"),
+        "the standby is not revoked with it: {wishes}"
+    );
+    wait_for("the cause to be told", PATIENCE, || {
+        run(&site, &["explain", NAME]).1.contains("what is held is revoked, or")
+    });
 }
 
 #[test]

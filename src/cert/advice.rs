@@ -96,6 +96,11 @@ pub fn why_then(stage: &Stage, now: UnixTime) -> String {
         Stage::Absent { trouble, .. } => {
             format!("nothing is held, and {} failed in a row; waits grow up to some hours", attempts(trouble.failures))
         }
+        Stage::Serving { held, trouble, .. } if held.disowned => {
+            let tried =
+                if trouble.failures > 0 { format!("; {} failed", attempts(trouble.failures)) } else { String::new() };
+            format!("what is held is revoked, or its key is known to others: another one is wanted at once{tried}")
+        }
         Stage::Serving { held, trouble, .. } if trouble.failures > 0 => {
             let end = if held.not_after <= now { "it has expired" } else { "waits shrink as its end comes near" };
             format!("{} failed in a row; {end}", attempts(trouble.failures))

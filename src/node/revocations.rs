@@ -27,8 +27,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(300);
 /// Between two lists.
 const PAUSE: Duration = Duration::from_millis(200);
 /// So many certificates are read at once after a start, and so long is rested between.
-const AT_ONCE: usize = 64;
-const REST: Duration = Duration::from_millis(100);
+const AT_ONCE: usize = 32;
+const REST: Duration = Duration::from_millis(200);
 
 /// One certificate that is held.
 struct One {

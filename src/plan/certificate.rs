@@ -110,6 +110,11 @@ impl CertId {
         CertId(format!("{}~{purpose}", self.0).into())
     }
 
+    /// Whether it is the standby of another certificate.
+    pub fn is_standby(&self) -> bool {
+        self.0.ends_with("~standby")
+    }
+
     /// Whether it stands behind another certificate.
     pub fn is_variant(&self) -> bool {
         self.0.matches('~').count() > 1

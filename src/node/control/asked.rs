@@ -192,8 +192,10 @@ impl Desk {
             Ok(meant) => meant.into_iter().map(|(spec, handle)| (spec.clone(), handle.shelf())).collect(),
             Err(words) => return caller.answer::<()>(Err(words)),
         };
+        // A standby has a key and an authority of its own: it is what helps now, unless it is called by its identity.
+        let main = meant.iter().any(|(spec, _)| !spec.id.is_standby());
         let mut begun = Vec::new();
-        for (spec, shelf) in meant {
+        for (spec, shelf) in meant.into_iter().filter(|(spec, _)| !(main && spec.id.is_standby())) {
             let bundle = match shelf.bundle(&spec.id) {
                 Ok(Some(bundle)) => bundle,
                 Ok(None) => {
