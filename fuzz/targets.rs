@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use semper::cert::on_demand::fit::fit;
 use semper::cert::on_demand::{Desk, Knock, Then, Word};
+use semper::cert::revoked::{List, lists};
 use semper::clock::{Dice, UnixTime, VirtualClock};
 use semper::conf::{MemoryWorld, Options, load};
 use semper::fleet::sync::{Effect, Event, Now, Sync, Terms};
@@ -170,4 +171,23 @@ pub fn fleet(data: &[u8]) {
         let _ = again.admit(claim.clone());
     }
     assert_eq!(again.root(), sync.state().root(), "the digest is not that of what is known");
+}
+
+/// Lists of revoked certificates, and certificates that name them: nothing but the one list that the issuer signed is ever
+/// believed, and only plain HTTP is gone to.
+pub fn revoked(data: &[u8]) {
+    const GENUINE: &[u8] = include_bytes!("seeds/revoked/list");
+    let chain = [&include_bytes!("seeds/revoked/leaf")[..], &include_bytes!("seeds/revoked/issuer")[..]];
+    let now = UnixTime::from_seconds(1_800_000_000);
+    if let Ok(list) = List::read(data) {
+        let believed = list.revokes(&chain.map(Into::into), now);
+        assert!(believed.is_err() || data == GENUINE, "a list that nobody signed is believed");
+        assert!(data != GENUINE || believed == Ok(true));
+    } else {
+        assert!(data != GENUINE);
+    }
+    let urls = lists(data);
+    assert!(urls.len() <= 4 && urls.iter().all(|url| url.to_ascii_lowercase().starts_with("http://")), "{urls:?}");
+    let named = lists(chain[0]);
+    assert_eq!(named, ["http://lists.example/1.crl"]);
 }

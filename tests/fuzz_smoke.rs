@@ -176,6 +176,25 @@ fn what_nodes_say_to_each_other_holds_on_mutated_frames() {
     mutate("fleet", seeds("fleet", None), words, targets::fleet);
 }
 
+#[test]
+fn lists_of_revoked_certificates_hold_on_mutations() {
+    let words: &[&[u8]] = &[
+        b"\x30\x82",
+        b"\x30\x80",
+        b"\x30\x83\x01\x00\x00",
+        b"\x30\x84\xff\xff\xff\xff",
+        b"\x02\x01\x01",
+        b"\x17\x0d991231235959Z",
+        b"\x18\x0f99991231235959Z",
+        b"\x03\x02\x00\x00",
+        b"\xa0\x00",
+        b"http://",
+        b"https://",
+        b"\0",
+    ];
+    mutate("revoked", seeds("revoked", None), words, targets::revoked);
+}
+
 /// The seeds of a target, and the files of one more folder.
 fn seeds(target: &str, more: Option<&Path>) -> Vec<Vec<u8>> {
     let mut found = read_all(&bed::root().join("fuzz/seeds").join(target));

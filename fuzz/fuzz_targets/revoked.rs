@@ -1,0 +1,7 @@
+//! libFuzzer's way into [`targets::revoked`].
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::revoked(data));
