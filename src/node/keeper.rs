@@ -95,6 +95,8 @@ pub struct Keeper {
     /// Held while an order is placed or abandoned: never both at once.
     one_at_a_time: Arc<tokio::sync::Mutex<()>>,
     unstored: Option<(Box<Bundle>, UnixTime)>,
+    /// A disowned generation, to be put away as soon as its successor is stored.
+    disowned: Option<u64>,
     /// Nothing is begun by itself while it is set; what runs is brought to its end.
     paused: Arc<AtomicBool>,
     lookout: Option<Arc<Lookout>>,
@@ -117,7 +119,7 @@ impl Keeper {
         // The first word of all.
         let wanted = &rules.spec.identifiers;
         reports.send(Word::Event(Event::Started(held.map(|bundle| Held::for_names(bundle, wanted)))));
-        let (order, unstored, lookout, watching) = (None, None, None, None);
+        let (order, unstored, disowned, lookout, watching) = (None, None, None, None, None);
         let keeper = Keeper {
             rules,
             tools,
@@ -130,6 +132,7 @@ impl Keeper {
             order,
             one_at_a_time,
             unstored,
+            disowned,
             paused,
             lookout,
             watching,
@@ -293,7 +296,7 @@ impl Keeper {
             self.tools.clock.accepted(bundle.leaf.not_before);
         }
         self.learn(attempt, &ordered.identifiers, &bundle.leaf);
-        let disowned = self.stage.held().filter(|held| held.disowned).map(|held| held.epoch);
+        self.disowned = self.stage.held().filter(|held| held.disowned).map(|held| held.epoch).or(self.disowned);
         let mut bundle = bundle;
         for deed in deeds::INSTALL {
             match deed {
@@ -314,9 +317,7 @@ impl Keeper {
                 Install::ForgetOrder => {}
             }
         }
-        if let Some(epoch) = disowned {
-            self.put_away(epoch).await;
-        }
+        self.put_away().await;
     }
 
     /// Puts a bundle on the shelf; one that cannot be stored is served all the same, and tried again.
@@ -344,12 +345,11 @@ impl Keeper {
     }
 
     /// A generation that is worth nothing is no source any more, after a restart either.
-    async fn put_away(&self, epoch: u64) {
+    async fn put_away(&mut self) {
+        // Until its successor is stored it is all that a restart would find.
+        let Some(epoch) = self.disowned.take_if(|_| self.unstored.is_none()) else { return };
         let (shelf, id) = (self.shelf.clone(), self.rules.spec.id.clone());
-        // One that was never stored, or a disk that refuses, has been told of; the new generation is in force all the same.
-        if self.unstored.is_none()
-            && let Err(error) = blocking(move || shelf.disown(&id, epoch)).await
-        {
+        if let Err(error) = blocking(move || shelf.disown(&id, epoch)).await {
             tracing::error!("{}: generation {epoch} cannot be put away: {error}", self.rules.spec.id);
         }
     }
@@ -361,6 +361,7 @@ impl Keeper {
             self.unstored = Some((bundle.clone(), now));
             self.store(bundle).await;
             if self.unstored.is_none() {
+                self.put_away().await;
                 self.forget_order().await;
             }
         }
