@@ -60,6 +60,7 @@ fuzz:
 bench: nginx
 	cargo bench --bench decide
 	cargo bench --bench keepers
+	cargo bench --bench fleet
 	cargo bench --bench estate
 	cargo bench --bench compare -- $(BENCH)
 

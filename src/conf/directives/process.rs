@@ -78,10 +78,7 @@ impl Scope for MainDraft {
                 Ok(())
             }
             "fleet" if self.fleet.is_some() => Err(directive_is(directive, "is duplicate")),
-            "fleet" => {
-                self.fleet = Some(fleet::fleet(reader, directive)?);
-                Ok(())
-            }
+            "fleet" => fleet::fleet(reader, directive).map(|fleet| self.fleet = Some(fleet)),
             "acme_issuer" => acme::issuer(reader, directive),
             "acme_dns_provider" => acme_dns::provider(reader, directive),
             "public_address" => checks::public_address(reader, directive),
