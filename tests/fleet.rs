@@ -188,7 +188,8 @@ fn one_order_reaches_all_nodes_and_the_authority_may_look_at_any_of_them() {
         let status: serde_json::Value = serde_json::from_str(&fleet.semper(asked, &["status", "--json"])).unwrap();
         let certificate = &status["fleet"]["certificates"][0];
         let by = certificate["served"][0]["by"].as_array()?.len();
-        (by == 4 && certificate["lagging"] == serde_json::json!([])).then_some(status)
+        let whole = by == 4 && certificate["served"][0]["serial"] == serde_json::json!(second);
+        (whole && certificate["lagging"] == serde_json::json!([])).then_some(status)
     });
     let nodes = status["fleet"]["nodes"].as_array().unwrap();
     assert_eq!(nodes.len(), 4);

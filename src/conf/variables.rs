@@ -29,10 +29,8 @@ struct Entry {
 }
 
 /// Variables that only directives refused elsewhere would fill: without these they are empty in nginx too.
-const ALWAYS_EMPTY: [&str; 13] = [
+const ALWAYS_EMPTY: [&str; 11] = [
     "http3",
-    "limit_req_status",
-    "limit_conn_status",
     "uid_got",
     "uid_set",
     "uid_reset",

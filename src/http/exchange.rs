@@ -4,6 +4,7 @@
 use super::message::{Body, Request, Version};
 use super::serve::Worker;
 use super::serve::limit::limit_body;
+use super::serve::limits::Limited;
 use super::upstreamed::Upstreamed;
 use crate::net::connection::{Connection, Endpoint};
 use crate::plan::Plan;
@@ -121,6 +122,8 @@ pub struct Exchange {
     pub request_body: Option<Bytes>,
     /// `$limit_rate`, once set.
     pub limit_rate: Option<u64>,
+    /// What limits said, once they were asked.
+    pub limited: Option<Box<Limited>>,
     /// What upstreams did; shared with the body, which goes on counting after the answer was made.
     pub upstream: Rc<Upstreamed>,
     /// How the answer looks to variables.
@@ -177,6 +180,7 @@ impl Exchange {
             proxied: None,
             request_body: None,
             limit_rate: None,
+            limited: None,
             upstream: Rc::default(),
             shown: Shown::default(),
             ends_connection: false,

@@ -60,6 +60,12 @@ impl Exchange {
             },
             Builtin::ContentType => query::header(&self.head.fields, "content_type"),
             Builtin::InvalidReferer => Some(Bytes::from_static(self.invalid_referer())),
+            Builtin::LimitReqStatus => {
+                self.limited.as_ref().and_then(|limited| limited.requests).map(|s| Bytes::from_static(s.as_bytes()))
+            }
+            Builtin::LimitConnStatus => {
+                self.limited.as_ref().and_then(|limited| limited.connections).map(|s| Bytes::from_static(s.as_bytes()))
+            }
             Builtin::RequestBody => self.request_body.clone(),
             Builtin::RemoteUser => self.credentials().map(|(user, _)| user.clone()),
             Builtin::TimeLocal => Some(self.worker.time().local()),

@@ -177,13 +177,13 @@ impl Server {
             logs: files.clone(),
             stats: Arc::new(Stats::new(counters)),
             counts: (0..counters).map(|_| Arc::new(Counts::default())).collect(),
+            limits: Arc::default(),
             upstreams: Arc::new(Upstreams::default()),
             upstream_tls: tls.clone(),
             hostname: Bytes::from(super::world::RealWorld { judge_certificates: false }.hostname()),
             number: 0,
         };
-        let bare = Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) };
-        let terms = Arc::new(ArcSwap::from_pointee(bare));
+        let terms = Arc::new(ArcSwap::from_pointee(Terms { epoch: 0, plan: plan.clone(), tls: Arc::new(NoTls) }));
         let (control, overdue) = beside(time.clone(), &parts, &terms, &tls, files_of_others.clone(), deliver)?;
         let watched = Watched::start(tls.clone(), terms.clone(), time.clone(), Arc::new(files_of_others));
         let watched = watched.map_err(|error| refused("starting the file watcher", &error))?;

@@ -210,6 +210,10 @@ pub struct Settings {
     pub port_in_redirect: bool,
     /// `msie_padding`. Default on.
     pub msie_padding: bool,
+    /// `limit_req`, if it stands.
+    pub limit_requests: Option<Arc<super::limit::Limits>>,
+    /// `limit_conn`, if it stands.
+    pub limit_connections: Option<Arc<super::limit::Limits>>,
     /// `set_real_ip_from`, if it stands.
     pub realip: Option<Arc<super::realip::RealIp>>,
     /// `valid_referers`, if it stands.

@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod geo;
 pub mod gzip;
 pub mod headers;
+pub mod limit;
 pub mod limits;
 pub mod listener;
 pub mod location;

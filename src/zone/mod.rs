@@ -3,5 +3,6 @@
 pub mod beats;
 pub mod challenges;
 pub mod concerns;
+pub mod limits;
 pub mod stats;
 pub mod upstreams;

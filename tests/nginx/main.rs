@@ -14,6 +14,7 @@ mod encoding;
 mod errors;
 mod headers;
 mod hostile;
+mod limits;
 mod locations;
 mod logging;
 mod maps;

@@ -68,6 +68,7 @@ impl Bench {
             opener: Arc::new(OwnRights),
             logs: logs.clone(),
             stats: stats.clone(),
+            limits: Arc::default(),
             upstreams: Arc::default(),
             upstream_tls: Arc::new(NoUpstreamTls),
             counts: Arc::new([]),

@@ -13,9 +13,7 @@ use crate::words::Place;
 
 use super::location::Builder;
 use super::server::{self, ServerDraft};
-use super::{
-    Chain, Said, Spot, acme, acme_dns, checks, geo, listen, log, map, on_demand, proxy_pass, settings, ssl, upstream,
-};
+use super::{Chain, Said, Spot, acme, geo, limit, listen, log, map, on_demand, proxy_pass, settings, ssl, upstream};
 
 /// The `http` block as it was read.
 #[derive(Debug)]
@@ -60,16 +58,9 @@ impl Scope for HttpDraft {
             "geo" => geo::take(reader, directive),
             "split_clients" => geo::split_clients(reader, directive),
             "charset_map" => Ok(()),
+            "limit_req_zone" | "limit_conn_zone" => limit::zone(reader, row, directive),
             "log_format" => log::format(reader, directive),
-            "acme_issuer" => acme::issuer(reader, directive),
-            "acme_dns_provider" => acme_dns::provider(reader, directive),
-            "public_address" => checks::public_address(reader, directive),
-            "fronted_by" => checks::fronted_by(reader, directive),
-            "skip_checks" => checks::skip(reader, directive),
-            "acme_resolver" => acme_dns::resolver(reader, directive),
-            "acme_on_demand" => on_demand::take(reader, directive),
-            "rescue" => super::acme_limits::rescue(reader, directive),
-            "acme_shared_zone" => Ok(()),
+            name if super::OF_CERTIFICATES.contains(&name) => super::of_certificates(reader, name, directive),
             "server_certificates" => {
                 self.named.push(acme::named(reader, directive)?);
                 Ok(())
@@ -131,6 +122,7 @@ pub fn finish(mut draft: HttpDraft, named: Vec<acme::Named>, reader: &mut Reader
     if reader.shared.charsets == (true, true) {
         reader.not_yet("source_charset", &draft.end);
     }
+    limit::finish(reader, &draft.end)?;
     let listeners = listen::finish(reader, &servers, &names)?;
     let variables = std::mem::take(&mut reader.variables);
     for (name, place) in variables.not_yet() {

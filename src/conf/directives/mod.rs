@@ -17,6 +17,7 @@ pub mod geo;
 mod gzip;
 pub mod headers;
 pub mod http;
+pub mod limit;
 pub mod listen;
 pub mod location;
 pub mod log;
@@ -70,6 +71,8 @@ pub struct Shared {
     pub tls: HashSet<Arc<TlsSettings>>,
     /// Files with trusted certificates that were checked already.
     pub checked_trust: HashSet<PathBuf>,
+    /// Zones of `limit_req` and `limit_conn`.
+    pub limit_zones: limit::Zones,
     /// A `valid_referers` wants the names of its server.
     pub referers_want_names: bool,
     /// `acme_issuer`s.
@@ -84,6 +87,38 @@ pub struct Shared {
     pub dns: acme_dns::Draft,
     /// Issuers without a `state_path` of their own, by index.
     pub default_state: Vec<usize>,
+}
+
+/// Directives about certificates that may stand in `http` and outside of it.
+pub const OF_CERTIFICATES: [&str; 9] = [
+    "acme_issuer",
+    "acme_dns_provider",
+    "public_address",
+    "fronted_by",
+    "skip_checks",
+    "acme_resolver",
+    "acme_on_demand",
+    "rescue",
+    "acme_shared_zone",
+];
+
+/// Takes one of [`OF_CERTIFICATES`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn of_certificates(reader: &mut Reader<'_>, name: &str, directive: &Directive) -> Result<(), Complaint> {
+    match name {
+        "acme_issuer" => acme::issuer(reader, directive),
+        "acme_dns_provider" => acme_dns::provider(reader, directive),
+        "public_address" => checks::public_address(reader, directive),
+        "fronted_by" => checks::fronted_by(reader, directive),
+        "skip_checks" => checks::skip(reader, directive),
+        "acme_resolver" => acme_dns::resolver(reader, directive),
+        "acme_on_demand" => on_demand::take(reader, directive),
+        "rescue" => acme_limits::rescue(reader, directive),
+        // nginx's module needs it; there is nothing to share here.
+        _ => Ok(()),
+    }
 }
 
 /// Where in `http` a level stands.
@@ -132,6 +167,8 @@ pub struct Said {
     pub error_pages: Vec<ErrorPage>,
     /// keepalive_timeout: both times.
     pub keepalive: Option<(Duration, Option<Duration>)>,
+    /// limit_req, limit_conn.
+    pub limits: limit::Said,
     /// set_real_ip_from, real_ip_header.
     pub realip: realip::Said,
     /// valid_referers.
@@ -155,6 +192,7 @@ impl Said {
             logs: log::Said::default(),
             error_pages: Vec::new(),
             keepalive: None,
+            limits: limit::Said::default(),
             realip: realip::Said::default(),
             referers: referer::Said::default(),
             resolver: None,
@@ -172,6 +210,7 @@ impl Said {
             && self.logs.is_silent()
             && self.error_pages.is_empty()
             && self.keepalive.is_none()
+            && self.limits.is_silent()
             && self.realip.is_silent()
             && self.referers.is_silent()
             && self.resolver.is_none()
@@ -191,12 +230,13 @@ impl Said {
             "access_log" | "error_log" => log::take(self, reader, directive),
             "error_page" => error_page::take(self, reader, directive),
             "keepalive_timeout" => client::keepalive(self, directive),
+            "limit_req" | "limit_conn" => limit::take(self, reader, row, directive),
             "set_real_ip_from" | "real_ip_header" => realip::take(self, reader, row, directive),
             "valid_referers" => referer::take(self, reader, directive),
             "resolver" => resolver::take(self, reader, directive),
             name if name.starts_with("proxy_") => proxy::take(self, reader, row, directive),
             _ => {
-                unheeded::check(reader, directive)?;
+                unheeded::check(directive)?;
                 self.generic(reader, row, directive)
             }
         }
@@ -274,7 +314,10 @@ impl<'a> Chain<'a> {
 
 /// What the levels of a chain say together.
 pub fn settings(chain: Chain<'_>, reader: &Reader<'_>) -> Settings {
+    let (limit_requests, limit_connections) = limit::settle(chain, reader);
     Settings {
+        limit_requests,
+        limit_connections,
         client: client::settle(chain, reader),
         files: files::settle(chain, reader),
         access: access::settle(chain, reader),

@@ -15,7 +15,7 @@ use crate::plan::process::{ChallengeListen, EnvironmentVariable, Process, User};
 use crate::words::Place;
 
 use super::http::{self, HttpDraft};
-use super::{acme, acme_dns, checks, export, fleet, log, stream};
+use super::{acme, export, fleet, log, stream};
 
 /// The main context as it was read.
 #[derive(Debug, Default)]
@@ -79,15 +79,7 @@ impl Scope for MainDraft {
             }
             "fleet" if self.fleet.is_some() => Err(directive_is(directive, "is duplicate")),
             "fleet" => fleet::fleet(reader, directive).map(|fleet| self.fleet = Some(fleet)),
-            "acme_issuer" => acme::issuer(reader, directive),
-            "acme_dns_provider" => acme_dns::provider(reader, directive),
-            "public_address" => checks::public_address(reader, directive),
-            "fronted_by" => checks::fronted_by(reader, directive),
-            "skip_checks" => checks::skip(reader, directive),
-            "acme_resolver" => acme_dns::resolver(reader, directive),
-            "acme_on_demand" => super::on_demand::take(reader, directive),
-            "rescue" => super::acme_limits::rescue(reader, directive),
-            "acme_shared_zone" => Ok(()),
+            name if super::OF_CERTIFICATES.contains(&name) => super::of_certificates(reader, name, directive),
             "user" => self.user(reader, row, directive),
             "worker_processes" => self.workers(directive),
             "env" => {

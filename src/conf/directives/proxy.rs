@@ -78,7 +78,7 @@ pub fn take(
             Ok(())
         }
         _ => {
-            super::unheeded::check(reader, directive)?;
+            super::unheeded::check(directive)?;
             said.generic(reader, row, directive)
         }
     }

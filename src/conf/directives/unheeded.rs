@@ -2,7 +2,6 @@
 //! nginx refuses is refused with nginx's words.
 
 use crate::conf::complaint::Complaint;
-use crate::conf::read::Reader;
 use crate::conf::settings::directive_is;
 use crate::conf::tree::Directive;
 use crate::conf::value;
@@ -17,7 +16,6 @@ enum Kind {
     Offset,
     /// `NAME:SIZE` with at least so many bytes.
     Zone(u64),
-    Rate,
     Levels,
     OnOff,
 }
@@ -31,11 +29,6 @@ const OPEN_FILE_CACHE: [Parameter; 2] = [
     ("max", Kind::Positive, "invalid \"open_file_cache\" parameter \"%\""),
     ("inactive", Kind::Seconds, "invalid \"open_file_cache\" parameter \"%\""),
 ];
-
-const LIMIT_REQ_ZONE: [Parameter; 2] =
-    [("zone", Kind::Zone(8 * PAGE), "invalid zone size \"%\""), ("rate", Kind::Rate, "invalid rate \"%\"")];
-
-const LIMIT_CONN_ZONE: [Parameter; 1] = [("zone", Kind::Zone(8 * PAGE), "invalid zone size \"%\"")];
 
 const CACHE_PATH: [Parameter; 12] = [
     ("levels", Kind::Levels, "invalid \"levels\" \"%\""),
@@ -56,7 +49,7 @@ const CACHE_PATH: [Parameter; 12] = [
 ///
 /// # Errors
 /// nginx's words.
-pub fn check(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Complaint> {
+pub fn check(directive: &Directive) -> Result<(), Complaint> {
     let name = &*directive.name;
     match name {
         "aio" if !aio(&directive.args[0]) => Err(directive_is(directive, "invalid value")),
@@ -68,13 +61,6 @@ pub fn check(reader: &mut Reader<'_>, directive: &Directive) -> Result<(), Compl
             let off = directive.args.iter().any(|text| &**text == "off");
             let max = off || directive.args.iter().any(|text| text.starts_with("max="));
             require(max, "\"open_file_cache\" must have the \"max\" parameter", directive)
-        }
-        "limit_req_zone" | "limit_conn_zone" => {
-            reader.template(&directive.args[0], &directive.place)?;
-            let rules: &[Parameter] = if name == "limit_req_zone" { &LIMIT_REQ_ZONE } else { &LIMIT_CONN_ZONE };
-            parameters(directive, 1, rules, &[])?;
-            let zone = directive.args.iter().any(|text| text.starts_with("zone="));
-            require(zone, &format!("\"{name}\" must have \"zone\" parameter"), directive)
         }
         "proxy_cache_path" | "fastcgi_cache_path" | "uwsgi_cache_path" | "scgi_cache_path" => {
             parameters(directive, 1, &CACHE_PATH, &[])?;
@@ -129,10 +115,6 @@ fn is_good(kind: Kind, text: &str) -> bool {
         Kind::Seconds => value::seconds(text).is_some(),
         Kind::Offset => value::offset(text).is_some(),
         Kind::Zone(_) => text.split_once(':').is_some_and(|(_, size)| value::size(size).is_some()),
-        Kind::Rate => {
-            let number = text.strip_suffix("r/s").or_else(|| text.strip_suffix("r/m")).unwrap_or(text);
-            value::number(number).is_some_and(|number| number > 0)
-        }
         Kind::Levels => {
             let levels: Vec<&str> = text.split(':').collect();
             levels.len() <= 3 && levels.iter().all(|level| ["1", "2"].contains(level))

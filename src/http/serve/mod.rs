@@ -11,6 +11,7 @@ mod filters;
 mod gzip;
 mod index;
 pub mod limit;
+pub mod limits;
 mod log;
 mod outgoing;
 pub mod pages;
@@ -34,6 +35,7 @@ use crate::net::log::{LogFiles, Writers};
 use crate::net::opener::Opener;
 use crate::plan::Plan;
 use crate::zone::challenges::Challenges;
+use crate::zone::limits::LimitZones;
 use crate::zone::stats::Stats;
 use crate::zone::upstreams::Upstreams;
 use bytes::Bytes;
@@ -58,6 +60,8 @@ pub struct Parts {
     pub logs: Arc<LogFiles>,
     /// Counters of requests.
     pub stats: Arc<Stats>,
+    /// What clients did, for `limit_req` and `limit_conn`.
+    pub limits: Arc<LimitZones>,
     /// The health of upstreams.
     pub upstreams: Arc<Upstreams>,
     /// How TLS is spoken towards them.

@@ -1,7 +1,7 @@
 //! In which order is a request looked at? nginx's phases: server rewrite, location, rewrite, access, try_files, content;
 //! then error pages and internal redirects, which begin again. Filters and log come after.
 
-use super::{access, content, filters, special, try_files};
+use super::{access, content, filters, limits, special, try_files};
 use crate::http::answer::{Answer, Turn};
 use crate::http::exchange::Exchange;
 use crate::plan::location::LocationKind;
@@ -130,6 +130,7 @@ async fn round(exchange: &mut Exchange, entry: Entry) -> Result<Box<Answer>, Tur
         entry = Entry::Server;
     }
     exchange.find_client();
+    limits::check(exchange).await?;
     access::check(exchange).await?;
     try_files::choose(exchange)?;
     content::answer(exchange).await
