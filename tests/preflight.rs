@@ -324,3 +324,27 @@ fn every_name_of_a_large_certificate_is_looked_at() {
     });
     assert_eq!(pebble.orders(), 0);
 }
+
+#[test]
+fn what_the_operator_says_wrongly_about_the_way_from_outside_is_refused_with_its_line() {
+    for (line, words) in [
+        ("fronted_by example.com;", "names neither a CDN nor a network"),
+        ("fronted_by cdn 203.0.113.0/33;", "invalid network \"203.0.113.0/33\""),
+        ("fronted_by cdn 2001:db8::zz/32;", "invalid network"),
+        ("fronted_by cdn -bad-.example.com;", "invalid domain name \"-bad-.example.com\""),
+        ("public_address 203.0.113.7 tls_via=nowhere;", "invalid parameter \"tls_via=nowhere\""),
+        ("skip_checks cnames;", "unknown check \"cnames\": reach, ipv6, caa, cdn, cname or all"),
+    ] {
+        let site = Site::new(&http("server { listen 127.0.0.1:%port1%; }"));
+        site.file("semper.conf", format!("\n{line}\n"));
+        let (dir, conf) = (site.dir().display().to_string(), site.conf().display().to_string());
+        let output = Semper::run(&["-t", "-p", &dir, "-c", &conf, "-e", "stderr"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(words) && said.contains("semper.conf:2"), "{line}: {said}");
+        site.file(
+            "semper.conf",
+            "fronted_by big cdn 203.0.113.0/24 2001:db8::/32 shop.example.com; skip_checks cname;\n",
+        );
+        assert!(Semper::run(&["-t", "-p", &dir, "-c", &conf, "-e", "stderr"]).status.success());
+    }
+}
