@@ -1,4 +1,5 @@
-//! How does an operator make a fleet? `semper fleet keygen` draws its key; nothing else has to be made by hand.
+//! How does an operator make a fleet, and put a node out of it? `semper fleet keygen` draws its key; nothing else has to be
+//! made by hand. `semper fleet remove` is heard by all nodes.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -10,7 +11,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use zeroize::Zeroizing;
 
+use crate::node::admin::Question;
 use crate::words::FleetKey;
+
+use super::ask;
+use super::commands::Place;
 
 /// `semper fleet …`.
 #[derive(Debug, Subcommand)]
@@ -20,12 +25,23 @@ pub enum Fleet {
         /// Where it is written, readable by its owner alone; a file that exists stays. Default: standard output.
         file: Option<PathBuf>,
     },
+    /// Never lets a node in again, on all nodes. What it knows it still knows: change the fleet key then (docs/fleet.md).
+    Remove {
+        /// Its id as `semper status` shows it, or the beginning of it.
+        node: String,
+        /// Which semper is asked.
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 impl Fleet {
     /// Does it.
     pub fn run(self) -> ExitCode {
-        let Fleet::Keygen { file } = self;
+        let file = match self {
+            Fleet::Keygen { file } => file,
+            Fleet::Remove { node, place } => return remove(&node, &place),
+        };
         match keygen(file.as_deref()) {
             Ok(name) => {
                 eprintln!("fleet key {name}: whoever has it is a member, so keep it as you keep private keys");
@@ -37,6 +53,18 @@ impl Fleet {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+/// `semper fleet remove`.
+fn remove(node: &str, place: &Place) -> ExitCode {
+    match ask::ask::<String>(&place.state_path(), &Question::RemoveNode(node.to_owned())) {
+        Ok(id) => {
+            println!("node {id} is removed: no node links with it from now on");
+            println!("whoever has its disk has the fleet key: give the other nodes a new one, then revoke what it had");
+            ExitCode::SUCCESS
+        }
+        Err(code) => code.into(),
     }
 }
 

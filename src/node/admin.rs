@@ -45,6 +45,8 @@ pub enum Question {
     Rehearse(String, Scenario),
     /// Another account key for the issuer of this name, or for all. Answered by [`Rehearsed`]s.
     Rollover(Option<String>),
+    /// Never let this node (its id, or the beginning of it) into the fleet again. Answered by its id.
+    RemoveNode(String),
 }
 
 /// How a certificate stands that somebody waits for.

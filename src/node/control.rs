@@ -28,7 +28,7 @@ use crate::plan::tls::CertificateSource;
 use crate::plan::upstream::Upstream;
 use crate::tls::build::Tls;
 use crate::watch::renewers::Renewers;
-use crate::words::DomainName;
+use crate::words::{DomainName, Fingerprint};
 use crate::zone::beats::Beats;
 use crate::zone::challenges::Challenges;
 use crate::zone::concerns::Concerns;
@@ -38,7 +38,7 @@ use crate::zone::upstreams::Upstreams;
 use super::admin::{self, Caller, Question};
 use super::borrowed::Borrowed;
 use super::exports::Exports;
-use super::fleet::{Front, Wanted};
+use super::fleet::Front;
 use super::keeper::Tools;
 use super::keepers::Keepers;
 use super::on_demand::Demand;
@@ -113,7 +113,7 @@ pub struct Adopted {
     /// What of it cannot be used.
     pub faults: Vec<String>,
     /// A digest of the text that it was made from.
-    pub digest: String,
+    pub digest: Fingerprint,
     /// Where other nodes of the fleet come in.
     pub links: Vec<TcpListener>,
 }
@@ -327,7 +327,7 @@ impl Desk {
         };
         let Adopted { plan, epoch, faults, digest, links } = adopted;
         self.unresolved = hosts::unresolved(&plan);
-        self.adopt_fleet(Wanted { plan: plan.clone(), digest, faults: faults.clone(), listeners: links });
+        self.adopt_fleet(plan.clone(), digest, faults.clone(), links);
         self.keepers.stand(standing(&plan));
         self.keepers.look_by(&plan.checks, &plan.process.state_path);
         self.adopt_demand(&plan);

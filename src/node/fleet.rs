@@ -27,20 +27,20 @@ use crate::cert::bundle::Bundle;
 use crate::cert::concern::{Concern, Severity, Topic};
 use crate::clock::{Clock, Dice};
 use crate::fleet::message::Token;
+use crate::fleet::report::Report;
 use crate::fleet::sync::{Event, Terms};
-use crate::fleet::{NodeId, Sync};
+use crate::fleet::{Digest, NodeId, Sync};
 use crate::peer::{self, Keys, Links, NodeKey, Settings};
 use crate::plan::Plan;
 use crate::plan::fleet::{Fleet, Hold};
 use crate::tls::tickets::TicketKeys;
-use crate::words::{FleetKey, SecretRef};
+use crate::words::{Fingerprint, FleetKey, SecretRef};
 use crate::zone::challenges::Challenges;
 
 use self::answers::Answers;
 use self::core::{Core, Hand, Tools};
 use self::disk::Disk;
 use self::etcd::EtcdShare;
-use self::report::Report;
 use self::tickets::Tickets;
 use self::tokens::Tokens;
 
@@ -48,6 +48,8 @@ pub use self::turns::FleetTurns;
 
 /// Key files are looked at this often.
 const LOOK_AT_KEYS: Duration = Duration::from_secs(5);
+/// Who was seen when is written down this often.
+const SELDOM: Duration = Duration::from_secs(600);
 /// What a node says of itself is gathered for so long.
 const GATHER: Duration = Duration::from_millis(250);
 
@@ -73,7 +75,9 @@ pub struct Wanted {
     /// The plan.
     pub plan: Arc<Plan>,
     /// A digest of the text that it was made from.
-    pub digest: String,
+    pub digest: Fingerprint,
+    /// How this machine is called.
+    pub name: String,
     /// What of it cannot be used.
     pub faults: Vec<String>,
     /// Where other nodes come in.
@@ -229,6 +233,15 @@ impl Front {
         }
     }
 
+    /// Removes a node for good, by its id or the beginning of it; the id.
+    ///
+    /// # Errors
+    /// In words: no fleet, no such node, more than one, or this one.
+    pub fn remove(&self, node: &str) -> Result<String, String> {
+        let running = self.running.as_ref().ok_or("this node is in no fleet")?;
+        lock(&running.core).remove(node)
+    }
+
     /// What people should know: what was wrong at this look and at the one before. To be called each minute or so.
     pub fn concerns(&mut self) -> Vec<Concern> {
         let now = self.view().map(|view| view.wrong()).unwrap_or_default();
@@ -281,7 +294,9 @@ impl Front {
         });
         let own = own.map_err(|error| error.to_string())?;
         let life = draw().map_err(|error| error.to_string())?;
-        let life = u64::from_be_bytes([life[0], life[1], life[2], life[3], life[4], life[5], life[6], life[7]]);
+        // Later runs have larger numbers; two that begin in the same moment have different ones.
+        let begun = self.around.clock.now().0.cast_unsigned();
+        let life = (begun << 16) | u64::from(u16::from_be_bytes([life[0], life[1]]));
         let me = NodeId::from_bytes(own.id());
         let link_keys = of_link(&keys)?;
         let (links, events) = Links::new(own, life, (1, 1), link_keys, self.around.dice.clone());
@@ -319,14 +334,22 @@ impl Running {
         let mut core = lock(&self.core);
         let now = core.clock().now();
         let before = core.reports.own().clone();
-        let since = if before.loaded_at == Default::default() { now } else { before.since };
+        let started = if before.started == Default::default() { now } else { before.started };
+        let complaint = match wanted.faults.split_first() {
+            None => String::new(),
+            Some((first, [])) => first.clone(),
+            Some((first, more)) => format!("{first} (and {} more)", more.len()),
+        };
         core.reports.is(Report {
+            name: wanted.name.clone(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
-            configuration: wanted.digest.clone(),
-            loaded_at: now,
-            faults: wanted.faults.clone(),
+            configuration: Digest(wanted.digest.0),
+            started,
+            reloaded: now,
+            complaint,
+            addresses: self.fleet.listen.iter().map(ToString::to_string).collect(),
             holds_all: self.fleet.hold == Hold::All,
-            since,
+            left: false,
         });
         core.want(&wanted.plan.certificates, self.fleet.hold == Hold::Own);
     }
@@ -389,8 +412,11 @@ async fn run(
     mut events: mpsc::Receiver<peer::Event>,
     mut said: mpsc::UnboundedReceiver<Said>,
 ) {
-    let remembered = tokio::task::spawn_blocking(move || disk::remembered(&state, &keys)).await.unwrap_or_default();
-    lock(&core).load(remembered);
+    let folder = state.clone();
+    let read = move || (disk::remembered(&folder, &keys), disk::sightings(&folder));
+    let (claims, sightings) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+    lock(&core).load(claims, sightings);
+    let mut seldom = tokio::time::interval(SELDOM);
     let moved = lock(&core).moved.clone();
     let mut gather = tokio::time::interval(GATHER);
     loop {
@@ -407,6 +433,10 @@ async fn run(
             () = tokio::time::sleep_until(wakes.into()) => lock(&core).on(Event::Tick),
             () = moved.notified() => {}
             _ = gather.tick() => lock(&core).report(),
+            _ = seldom.tick() => {
+                let (state, seen) = (state.clone(), lock(&core).sightings().clone());
+                tokio::task::spawn_blocking(move || disk::keep_sightings(&state, &seen));
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::conf::complaint::{Complaint, Level, SourceFile};
 use crate::conf::load::{Defaults, Options};
 use crate::conf::world::World;
 use crate::plan::{Plan, log};
+use crate::words::Fingerprint;
 
 use super::errorlog::ErrorLogs;
 use super::layout::Layout;
@@ -54,13 +55,13 @@ pub struct Loaded {
 
 impl Loaded {
     /// A digest of the text that the plan was made from, wherever its files lie.
-    pub fn digest(&self) -> String {
+    pub fn digest(&self) -> Fingerprint {
         let mut text = Vec::new();
         for file in &self.files {
             text.extend((file.bytes.len() as u64).to_be_bytes());
             text.extend_from_slice(&file.bytes);
         }
-        crate::words::Fingerprint::of(&text).to_string()
+        Fingerprint::of(&text)
     }
 
     /// Errors with which a start goes on, in nginx's words.

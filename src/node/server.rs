@@ -25,6 +25,7 @@ use crate::tls::build::Tls;
 use crate::tls::certificates::Certificates;
 use crate::tls::load::{self, Loaded};
 use crate::tls::upstream::upstream_tls;
+use crate::words::Fingerprint;
 use crate::zone::beats::Beats;
 use crate::zone::challenges::Challenges;
 use crate::zone::concerns::Concerns;
@@ -61,7 +62,7 @@ pub struct Work {
     /// What of it cannot be used at present, and is served around.
     pub faults: Vec<String>,
     /// A digest of the text that it was made from.
-    pub digest: String,
+    pub digest: Fingerprint,
 }
 
 impl From<super::load::Loaded> for Work {

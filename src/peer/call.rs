@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::plan::fleet::PeerAddress;
 
@@ -18,6 +18,8 @@ use super::links::{Call, Inner, Verdict, lock, short, twin};
 const FIRST: Duration = Duration::from_millis(200);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(5);
+/// A link that ended sooner was none.
+const FLEETING: Duration = Duration::from_secs(2);
 /// An address that was ours may be another's later.
 const OURS: Duration = Duration::from_secs(60);
 
@@ -25,18 +27,23 @@ const OURS: Duration = Duration::from_secs(60);
 pub(super) async fn keep_calling(inner: Arc<Inner>, peer: PeerAddress) {
     let mut changes = inner.changes();
     let mut behind: Option<NodeId> = None;
-    let mut times = 0;
+    let mut times = 0_u32;
     note(&inner, &peer, Call::Calling);
     loop {
         if let Some(node) = behind.filter(|node| inner.is_linked(node)) {
             note(&inner, &peer, Call::Reached(node));
-            if changes.changed().await.is_err() {
-                return;
+            let since = Instant::now();
+            while inner.is_linked(&node) {
+                if changes.changed().await.is_err() {
+                    return;
+                }
             }
-            times = 0;
+            // One that ends at once was one too many at the other side.
+            times = if since.elapsed() < FLEETING { times.saturating_add(1) } else { 0 };
+            sleep(pause(times).mul_f64(0.5 + inner.dice.draw())).await;
             continue;
         }
-        let pause = match attempt(&inner, &peer).await {
+        let wait = match attempt(&inner, &peer).await {
             Ok(Verdict::Linked(node) | Verdict::Known(node)) => {
                 behind = Some(node);
                 // The other side may close it as one too many: not in a hurry then.
@@ -57,11 +64,15 @@ pub(super) async fn keep_calling(inner: Arc<Inner>, peer: PeerAddress) {
             }
             Err(why) => {
                 failed(&inner, &peer, &mut times, why.to_string());
-                FIRST.saturating_mul(1 << times.min(6)).min(LONGEST)
+                pause(times)
             }
         };
-        sleep(pause.mul_f64(0.5 + inner.dice.draw())).await;
+        sleep(wait.mul_f64(0.5 + inner.dice.draw())).await;
     }
+}
+
+fn pause(times: u32) -> Duration {
+    FIRST.saturating_mul(1 << times.min(6)).min(LONGEST)
 }
 
 async fn attempt(inner: &Arc<Inner>, peer: &PeerAddress) -> Result<Verdict, Missed> {

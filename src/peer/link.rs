@@ -36,6 +36,8 @@ pub(super) struct Pace {
 /// The pace of every link.
 const PACE: Pace =
     Pace { whole: Duration::from_secs(30), beat: Duration::from_secs(4), silence: Duration::from_secs(13) };
+/// A link that simply ended.
+const GONE: &str = "it hung up";
 /// Bytes that are read at once.
 const READ: usize = 16 << 10;
 
@@ -64,12 +66,22 @@ pub(super) enum Missed {
     /// TLS failed: another fleet key, or no node at all.
     #[error("it does not hold our fleet key ({0})")]
     Stranger(io::Error),
+    /// It went away in the middle.
+    #[error("it ended the handshake ({0})")]
+    Ended(io::Error),
     /// It took too long.
     #[error("it did not answer within {} s", MEET.as_secs())]
     Slow,
     /// It holds the fleet key and shows no node.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+impl Missed {
+    /// What TLS itself says is about keys; what the system says is about the way.
+    fn in_handshake(error: io::Error) -> Missed {
+        if error.kind() == io::ErrorKind::InvalidData { Missed::Stranger(error) } else { Missed::Ended(error) }
+    }
 }
 
 /// A connection whose other end is known.
@@ -92,7 +104,7 @@ pub(super) async fn call(at: SocketAddr, keys: &Keys, me: &Me) -> Result<Met, Mi
     for key in keys.all() {
         let met = timeout(MEET, call_with(at, key, me)).await.unwrap_or(Err(Missed::Slow));
         match met {
-            Err(Missed::Stranger(why)) => missed = Missed::Stranger(why),
+            Err(why @ (Missed::Stranger(_) | Missed::Ended(_))) => missed = why,
             other => return other,
         }
     }
@@ -103,7 +115,7 @@ async fn call_with(at: SocketAddr, key: &LinkKey, me: &Me) -> Result<Met, Missed
     let tcp = TcpStream::connect(at).await.map_err(Missed::Unreachable)?;
     prepare(&tcp);
     let connector = TlsConnector::from(key.client.clone());
-    let stream = connector.connect(key.server_name.clone(), tcp).await.map_err(Missed::Stranger)?;
+    let stream = connector.connect(key.server_name.clone(), tcp).await.map_err(Missed::in_handshake)?;
     meet(stream.into(), me, Side::Caller, key.name.clone(), at).await
 }
 
@@ -111,7 +123,7 @@ async fn call_with(at: SocketAddr, key: &LinkKey, me: &Me) -> Result<Met, Missed
 pub(super) async fn answer(tcp: TcpStream, at: SocketAddr, keys: &Keys, me: &Me) -> Result<Met, Missed> {
     let meeting = async {
         prepare(&tcp);
-        let stream = TlsAcceptor::from(keys.server()).accept(tcp).await.map_err(Missed::Stranger)?;
+        let stream = TlsAcceptor::from(keys.server()).accept(tcp).await.map_err(Missed::in_handshake)?;
         let key = keys.named(stream.get_ref().1.server_name()).unwrap_or_default().to_owned();
         meet(stream.into(), me, Side::Called, key, at).await
     };
@@ -137,17 +149,17 @@ async fn meet(
     let exported = exported.map_err(|error| Missed::Stranger(io::Error::other(error)))?;
     let own = me.hello().sign(&me.key, side, &exported);
     let head = frame::head(own.len()).ok_or(Refusal::Foreign)?;
-    stream.write_all(&[&head, &own[..]].concat()).await.map_err(Missed::Stranger)?;
-    stream.flush().await.map_err(Missed::Stranger)?;
+    stream.write_all(&[&head, &own[..]].concat()).await.map_err(Missed::in_handshake)?;
+    stream.flush().await.map_err(Missed::in_handshake)?;
     let (mut parser, mut buffer) = (Parser::default(), [0; 2 * hello::LONGEST]);
     let frame = loop {
         if let Some(frame) = parser.next(hello::LONGEST).map_err(|_| Refusal::Foreign)? {
             break frame;
         }
         // A member with another fleet key, or none, ends it here at the latest.
-        let length = stream.read(&mut buffer).await.map_err(Missed::Stranger)?;
+        let length = stream.read(&mut buffer).await.map_err(Missed::in_handshake)?;
         if length == 0 {
-            return Err(Missed::Stranger(io::ErrorKind::UnexpectedEof.into()));
+            return Err(Missed::Ended(io::ErrorKind::UnexpectedEof.into()));
         }
         parser.feed(&buffer[..length]);
     };
@@ -243,7 +255,8 @@ async fn read(mut from: impl AsyncRead + Unpin, mut parser: Parser, pace: Pace, 
             false => now + pace.silence,
         };
         match timeout_at(until, from.read(&mut buffer)).await {
-            Ok(Ok(0)) => return "it hung up".to_owned(),
+            Ok(Ok(0)) => return GONE.to_owned(),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return GONE.to_owned(),
             Ok(Ok(length)) => parser.feed(&buffer[..length]),
             Ok(Err(error)) => return error.to_string(),
             Err(_) if parser.is_within() => return format!("a message took longer than {} s", pace.whole.as_secs()),

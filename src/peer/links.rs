@@ -160,7 +160,7 @@ pub(super) enum Verdict {
 
 impl Links {
     /// Starts with nothing: nobody is called or heard before [`Links::adopt`]. Must be called on the runtime that shall
-    /// carry them. `life` is drawn for each process.
+    /// carry them. `life` is drawn for each process, larger than any before it.
     pub fn new(
         key: NodeKey,
         life: u64,

@@ -27,7 +27,7 @@ pub(super) struct Entry {
 /// What of a link decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Face {
-    /// The run of the other process.
+    /// The run of the other process; a later one has a larger number.
     pub(super) life: u64,
     /// Whether we called.
     pub(super) called: bool,
@@ -35,8 +35,12 @@ pub(super) struct Face {
 
 /// Whether a new link takes the place of the one that is there.
 pub(super) fn replaces(me: &NodeId, them: &NodeId, old: Face, new: Face) -> bool {
-    if old.life != new.life || old.called == new.called {
-        // It was started again, or whoever called before does so once more: the old link is dead.
+    if old.life != new.life {
+        // It was started again. While one binary takes another's place both run: the later one counts.
+        return new.life > old.life;
+    }
+    if old.called == new.called {
+        // Whoever called before does so once more: the old link is dead.
         return true;
     }
     // Both called: the call of the smaller id stays.
@@ -94,6 +98,7 @@ mod tests {
         let (me, them) = ([1; 32], [2; 32]);
         let old = Face { life: 7, called: true };
         assert!(replaces(&me, &them, old, Face { life: 8, called: false }));
+        assert!(!replaces(&me, &them, old, Face { life: 6, called: true }), "the one that goes does not come back");
         assert!(replaces(&me, &them, old, old));
     }
 }

@@ -26,6 +26,7 @@ use crate::node::signals;
 use crate::node::status::span;
 use crate::plan::log::{ErrorLog, Level, LogTarget};
 use crate::plan::tls::CertificateSource;
+use crate::words::Fingerprint;
 use crate::words::Identifier;
 
 use load::Load;
@@ -92,7 +93,7 @@ fn show(demo: &Demo, state: &Path) -> io::Result<ExitCode> {
         let opened = crate::net::listen::open(&listener.address, &listener.options, 2).map_err(io::Error::other)?;
         sockets.insert(listener.address.clone(), opened);
     }
-    let work = Work { plan: Arc::new(plan), faults: Vec::new(), digest: String::new() };
+    let work = Work { plan: Arc::new(plan), faults: Vec::new(), digest: Fingerprint::of(b"") };
     let server = Server::start(work, sockets, Arc::new(OwnRights), Arc::new(Writer::default()), ErrorLogs::install())
         .map_err(io::Error::other)?;
     let root = wait_for_root(&server, &source)?;

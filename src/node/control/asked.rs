@@ -38,6 +38,7 @@ impl Desk {
             Question::Pause(name, pause) => self.pause(&name, pause, caller),
             Question::Explain(name) => self.explained(&name, caller),
             Question::Rehearse(name, scenario) => caller.answer(self.rehearse(&name, scenario)),
+            Question::RemoveNode(node) => caller.answer(self.front.remove(&node)),
             Question::Rollover(issuer) => self.rollover(issuer.as_deref(), caller),
         }
     }

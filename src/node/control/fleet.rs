@@ -1,13 +1,18 @@
 //! What does the control thread do for the fleet? Tells it of each plan, hands its bundles to keepers, asks it whose turn
 //! it is, and says what people should know of it.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use crate::cert::bundle::Bundle;
+use crate::conf::world::World as _;
 use crate::node::fleet::{self, Front, Wanted};
 use crate::node::overdue::tell;
+use crate::node::world::RealWorld;
+use crate::plan::Plan;
+use crate::words::Fingerprint;
 
 use super::{Around, Desk, Said};
 
@@ -32,8 +37,15 @@ pub(super) fn front(around: &Around, say: &mpsc::WeakUnboundedSender<Said>) -> F
 impl Desk {
     /// To be called before the keepers take a plan: what they hold is told to the other nodes, and nobody orders out of
     /// turn.
-    pub(super) fn adopt_fleet(&mut self, wanted: Wanted) {
-        self.front.adopt(wanted);
+    pub(super) fn adopt_fleet(
+        &mut self,
+        plan: Arc<Plan>,
+        digest: Fingerprint,
+        faults: Vec<String>,
+        listeners: Vec<TcpListener>,
+    ) {
+        let name = RealWorld { judge_certificates: false }.hostname();
+        self.front.adopt(Wanted { plan, digest, name, faults, listeners });
         self.take_turns();
     }
 

@@ -24,7 +24,8 @@ pub struct Shown {
 /// What this node wants, and shows.
 #[derive(Debug, Default)]
 pub struct Bundles {
-    wanted: HashMap<CertId, Arc<CertSpec>>,
+    /// With the moment since when.
+    wanted: HashMap<CertId, (Arc<CertSpec>, UnixTime)>,
     shown: HashMap<CertId, Shown>,
 }
 
@@ -34,9 +35,11 @@ fn rank(bundle: &Bundle) -> (UnixTime, Fingerprint) {
 
 impl Bundles {
     /// Wants exactly these from now on; those that are new.
-    pub fn want(&mut self, specs: &[CertSpec]) -> Vec<CertId> {
+    pub fn want(&mut self, specs: &[CertSpec], now: UnixTime) -> Vec<CertId> {
         let before = std::mem::take(&mut self.wanted);
-        self.wanted = specs.iter().map(|spec| (spec.id.clone(), Arc::new(spec.clone()))).collect();
+        let since = |id: &CertId| before.get(id).map_or(now, |(_, since)| *since);
+        let one = |spec: &CertSpec| (spec.id.clone(), (Arc::new(spec.clone()), since(&spec.id)));
+        self.wanted = specs.iter().map(one).collect();
         self.shown.retain(|id, _| self.wanted.contains_key(id) || id.is_variant());
         self.wanted.keys().filter(|id| !before.contains_key(*id)).cloned().collect()
     }
@@ -53,7 +56,12 @@ impl Bundles {
 
     /// The specification of a certificate that is wanted here.
     pub fn spec(&self, id: &CertId) -> Option<&Arc<CertSpec>> {
-        self.wanted.get(id)
+        self.wanted.get(id).map(|(spec, _)| spec)
+    }
+
+    /// Since when this node wants a certificate.
+    pub fn since(&self, id: &CertId) -> UnixTime {
+        self.wanted.get(id).map(|(_, since)| *since).unwrap_or_default()
     }
 
     /// Notes what is shown from now on.

@@ -9,7 +9,10 @@ use tokio::sync::Notify;
 
 use crate::cert::bundle::Bundle;
 use crate::clock::{Clock, Dice, UnixTime};
+use crate::fleet::duty::{Elsewhere, Holder};
+use crate::fleet::members::{Member, Sightings, members};
 use crate::fleet::message::Token;
+use crate::fleet::serving::{Row, Served};
 use crate::fleet::sync::{Effect, Event, Now};
 use crate::fleet::{Body, Claim, Message, NodeId, Subject, Sync};
 use crate::peer::{self, Links};
@@ -18,12 +21,14 @@ use crate::plan::certificate::{CertId, CertSpec};
 use super::bundles::Bundles;
 use super::disk::Disk;
 use super::etcd::EtcdShare;
-use super::report::{Reports, Serves};
+use super::report::Reports;
 use super::tickets::Tickets;
 use super::tokens::Tokens;
 
 /// After a start, and after a node was linked, so long is waited before anything is ordered: it may know better.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Who belongs to the fleet is put together this often.
+const LOOK: Duration = Duration::from_secs(2);
 /// An order of another node is waited for no longer than this.
 const LONGEST_ORDER: Duration = Duration::from_secs(1800);
 /// Nodes that cannot be reached are waited for no longer than this after a start.
@@ -67,6 +72,13 @@ pub struct Core {
     pub(super) bundles: Bundles,
     pub(super) reports: Reports,
     pub(super) tokens: Tokens,
+    /// Who serves what.
+    served: Served,
+    /// When each node was seen last.
+    sightings: Sightings,
+    /// All nodes, as of the last look.
+    members: Vec<Member>,
+    looked: Option<Instant>,
     /// What lies on disk has been taken in.
     loaded: bool,
     /// Bundles of others are not kept here.
@@ -95,6 +107,10 @@ impl Core {
             bundles: Bundles::default(),
             reports: Reports::default(),
             tokens,
+            served: Served::default(),
+            sightings: Sightings::default(),
+            members: Vec::new(),
+            looked: None,
             loaded: false,
             own: false,
             etcd: None,
@@ -117,7 +133,8 @@ impl Core {
     }
 
     /// Takes in what an earlier run knew.
-    pub fn load(&mut self, claims: Vec<Claim>) {
+    pub fn load(&mut self, claims: Vec<Claim>, sightings: Sightings) {
+        self.sightings = sightings;
         for claim in claims {
             self.reported.extend(reporter(&claim));
             self.on(Event::Claim(Arc::new(claim)));
@@ -132,6 +149,9 @@ impl Core {
     pub fn on(&mut self, event: Event) {
         self.later.push_back(event);
         while let Some(event) = self.later.pop_front() {
+            if let Event::Claim(claim) = &event {
+                self.served.take(claim);
+            }
             let now = Now { mono: self.began.elapsed(), civil: self.tools.clock.now() };
             for effect in self.sync.on(now, event, &*self.tools.dice) {
                 self.perform(effect);
@@ -149,6 +169,7 @@ impl Core {
                     self.on(Event::Disconnected(node));
                 }
                 self.on(Event::Connected(node));
+                self.look_at_members();
                 self.tokens.linked(&self.linked);
             }
             peer::Event::Message { node, link, bytes } => {
@@ -178,6 +199,7 @@ impl Core {
                 }
                 self.linked.remove(&node);
                 self.on(Event::Disconnected(node));
+                self.look_at_members();
                 self.tokens.linked(&self.linked);
             }
         }
@@ -247,10 +269,14 @@ impl Core {
     }
 
     fn learned(&mut self, claim: &Claim) {
+        self.served.take(claim);
         self.reported.extend(reporter(claim));
         match claim.subject() {
             Subject::Bundle(id) if self.bundles.wants(id) => self.offer(&id.clone()),
-            Subject::Removed(_) => self.ban_removed(),
+            Subject::Removed(node) => {
+                self.served.forget(*node);
+                self.ban_removed();
+            }
             // Our own words from before a loss: said anew, above them.
             subject if subject.owner() == Some(self.me) => self.reports.say_again(),
             _ => {}
@@ -297,13 +323,16 @@ impl Core {
         if !self.loaded {
             return;
         }
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            self.look_at_members();
+        }
         if let Some(thumbprint) = self.tokens.other_account() {
             self.on(Event::Covers(vec![thumbprint]));
         }
         self.keep_tickets();
         for (subject, body) in self.reports.due(self.me, &self.bundles) {
             let epoch = self.sync.state().next_epoch(&subject.key());
-            self.on(Event::Claim(Arc::new(Claim::new(subject, epoch, self.me, Body::copy(&body)))));
+            self.on(Event::Claim(Arc::new(Claim::new(subject, epoch, self.me, body))));
         }
     }
 
@@ -354,7 +383,7 @@ impl Core {
     /// Looks after exactly these certificates from now on; `own`: bundles of others are not kept here.
     pub fn want(&mut self, specs: &[CertSpec], own: bool) {
         let before: Vec<CertId> = self.bundles.wanted().cloned().collect();
-        let new = self.bundles.want(specs);
+        let new = self.bundles.want(specs, self.tools.clock.now());
         for id in before.iter().filter(|id| !self.bundles.wants(id)).chain(&new) {
             self.reports.serves_other(id);
         }
@@ -372,17 +401,38 @@ impl Core {
         }
     }
 
-    /// Nodes that are there and whose configuration has this certificate; this one is always among them.
-    pub fn having(&self, id: &CertId) -> Vec<NodeId> {
-        let bucket = Subject::Bundle(id.clone()).key().bucket();
-        let has = |node: &NodeId| {
-            let claims = self.sync.state().alive(&Subject::Serving(*node, bucket));
-            claims.iter().any(|claim| {
-                let lines: Vec<Serves> = serde_json::from_slice(claim.body().as_bytes()).unwrap_or_default();
-                lines.iter().any(|line| line.id == *id)
-            })
+    fn look_at_members(&mut self) {
+        let (mono, now) = (self.began.elapsed(), self.tools.clock.now());
+        self.sightings.note(&self.sync, mono, now);
+        self.members = members(&self.sync, &self.sightings, mono, now);
+        self.looked = Some(Instant::now());
+    }
+
+    /// All nodes, as of a moment ago.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// What the next start should know of who was seen when.
+    pub fn sightings(&self) -> &Sightings {
+        &self.sightings
+    }
+
+    /// Nodes whose configuration has a certificate, and what they show of it.
+    pub fn served(&self, id: &CertId) -> Vec<(NodeId, Row)> {
+        self.served.of(id).filter(|(node, _)| !self.sync.state().is_removed(*node)).collect()
+    }
+
+    /// Those of them that count when it is decided whose turn it is.
+    pub(super) fn holders(&self, id: &CertId) -> Vec<Holder> {
+        let counts = |node: &NodeId| {
+            let member = self.members.iter().find(|member| member.node == *node);
+            member.is_some_and(|member| member.standing.counts())
         };
-        self.live().into_iter().filter(|node| *node == self.me || has(node)).collect()
+        let live = self.live();
+        let holders = self.served.of(id).map(|(node, _)| node);
+        let holders = holders.filter(|node| live.contains(node) || counts(node));
+        holders.map(|node| Holder { node, live: live.contains(&node) }).collect()
     }
 
     /// Tells the others of an order of this node, or that it is over.
@@ -404,17 +454,39 @@ impl Core {
         self.on(Event::Claim(Arc::new(claim)));
     }
 
-    /// Until when an order of another node that is there may still come to an end.
-    pub fn ordered_elsewhere(&self, id: &CertId, now: UnixTime) -> Option<UnixTime> {
+    /// An order of another node that may still come to an end.
+    pub fn ordered_elsewhere(&self, id: &CertId, now: UnixTime) -> Option<Elsewhere> {
         let claims = self.sync.state().alive(&Subject::Order(id.clone()));
-        let live = self.live();
-        let there = |node: &NodeId| live.contains(node);
-        let others = claims.iter().filter(|claim| claim.origin() != self.me && there(&claim.origin()));
-        let until = |claim: &Arc<Claim>| {
+        let read = |claim: &Arc<Claim>| {
             let text = std::str::from_utf8(claim.body().as_bytes()).ok()?;
-            // No order takes longer; a clock that is wrong elsewhere holds nothing up here.
-            Some(UnixTime(text.parse().ok()?).min(now + LONGEST_ORDER))
+            // A clock that is wrong elsewhere holds nothing up here.
+            let until = UnixTime(text.parse().ok()?).min(now + LONGEST_ORDER);
+            Some(Elsewhere { by: claim.origin(), until })
         };
-        others.filter_map(until).filter(|until| *until > now).max()
+        let live = self.live();
+        let others = claims.iter().filter(|claim| claim.origin() != self.me && live.contains(&claim.origin()));
+        others.filter_map(read).filter(|order| order.until > now).max_by_key(|order| order.until)
+    }
+
+    /// Removes a node for good: a fact that all nodes keep.
+    pub fn remove(&mut self, node: &str) -> Result<String, String> {
+        let state = self.sync.state();
+        let told = state.all().filter_map(|claim| claim.subject().owner());
+        let known: BTreeSet<NodeId> = told.chain(self.live()).collect();
+        let wanted = node.to_ascii_lowercase();
+        let mut meant = known.iter().filter(|node| node.to_string().starts_with(&wanted));
+        let found = match (meant.next(), meant.next()) {
+            (Some(one), None) if wanted.len() >= 4 => *one,
+            (Some(_), _) => return Err(format!("\"{node}\" does not name one node alone")),
+            // One that nobody here has met, by its whole id.
+            (None, _) => node.parse().map_err(|_| format!("no node \"{node}\" is known"))?,
+        };
+        if found == self.me {
+            return Err("this is the node that you ask: remove it from another one".to_owned());
+        }
+        tracing::warn!("fleet: node {found} is removed by the operator");
+        self.on(Event::Claim(Arc::new(Claim::new(Subject::Removed(found), 1, self.me, Body::empty()))));
+        self.ban_removed();
+        Ok(found.to_string())
     }
 }

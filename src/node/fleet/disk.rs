@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! fleet/node.key          this node's own key
+//! fleet/seen.json         when each node was seen last
 //! fleet/claims/KEY        the claims on one subject, sealed with the fleet key
 //! ```
 //!
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::fleet::members::Sightings;
 use crate::fleet::{Claim, SubjectKey};
 use crate::peer::NodeKey;
 use crate::store::atomic;
@@ -93,6 +95,20 @@ pub fn remembered(state: &Path, keys: &[Arc<FleetKey>]) -> Vec<Claim> {
         tracing::warn!("fleet: {foreign} subjects that were remembered do not open with the fleet key; set aside");
     }
     claims
+}
+
+/// When each node was seen last, as an earlier run knew. Blocks.
+pub fn sightings(state: &Path) -> Sightings {
+    let text = atomic::read(&state.join("fleet/seen.json")).ok().flatten();
+    text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+/// Writes down when each node was seen last. Blocks; what cannot be written is known a little less at the next start.
+pub fn keep_sightings(state: &Path, seen: &Sightings) {
+    if let Ok(text) = serde_json::to_vec(seen) {
+        let folder = state.join("fleet");
+        let _ = atomic::make_directory(&folder).and_then(|()| atomic::write(&folder.join("seen.json"), &text));
+    }
 }
 
 impl Disk {
