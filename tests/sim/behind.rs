@@ -110,14 +110,22 @@ impl World {
         let node = &mut self.nodes[at.node];
         let keeping = &mut node.keeping[at.cert];
         let is_it = |kept: &Kept| (kept.paper.ca, kept.paper.serial) == (ca, serial);
-        let Some(epoch) = keeping.served.as_ref().filter(|kept| is_it(kept)).map(|kept| kept.epoch) else {
-            return Ok(());
-        };
         if !keeping.wanted || !node.up {
             // Noticed again after the next start.
             self.push(self.now + NOTICED, What::Revoked(at, ca, serial));
             return Ok(());
         }
+        let Some(epoch) = keeping.published.as_ref().filter(|kept| is_it(kept)).map(|kept| kept.epoch) else {
+            return Ok(());
+        };
+        // The next list says the same: whatever a crash interrupted is done then.
+        let told = keeping.stage.held().is_some_and(|held| held.epoch == epoch && held.disowned);
+        self.push(self.now + NOTICED, What::Revoked(at, ca, serial));
+        if told {
+            return Ok(());
+        }
+        let node = &mut self.nodes[at.node];
+        let keeping = &mut node.keeping[at.cert];
         if self.bug == Some(Bug::RevokedIsKept) {
             keeping.watch.revoked = Some((self.now, ca, serial));
             return Ok(());
@@ -126,16 +134,20 @@ impl World {
         if let Some((kept, _)) = keeping.unstored.as_mut().filter(|(kept, _)| is_it(kept)) {
             kept.disowned = true;
         }
+        if let Some(kept) = keeping.published.as_mut().filter(|kept| is_it(kept)) {
+            kept.disowned = true;
+        }
         keeping.watch.revoked = Some((self.now, ca, serial));
         self.word(at, Event::Disowned(epoch))?;
         self.choose(at);
+        self.check_revoked(at);
         Ok(())
     }
 
     /// The clock of a node is looked at: judged beside its witnesses, and authorities are asked where that would help.
     pub fn look_at_clock(&mut self, node: usize) {
         self.nodes[node].judge(self.now);
-        if self.nodes[node].judged.ask && self.nodes[node].up && self.bug != Some(Bug::NobodyAsksTheTime) {
+        if self.nodes[node].judged.ask && self.nodes[node].up {
             for ca in 0..self.cas.len() {
                 let internal = self.cas[ca].url == "internal";
                 if !internal && self.cas[ca].knock(crate::fault::Phase::Enter, self.now, &mut Vec::new()).is_ok() {

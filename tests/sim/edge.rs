@@ -81,7 +81,7 @@ impl World {
         keeping.work = None;
         keeping.alarm = (self.now, 0);
         keeping.watch.started = self.now;
-        (keeping.served, keeping.served_apart) = (None, Vec::new());
+        (keeping.served, keeping.published, keeping.served_apart) = (None, None, Vec::new());
         if let Some(held) = &held {
             self.serve(at, held.clone());
             self.choose(at);

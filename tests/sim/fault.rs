@@ -136,7 +136,7 @@ pub const OF_CLOCK: &[Fault] = &[ClockDrift, ClockForward, ClockBack];
 /// The clock lies by years.
 pub const OF_CLOCK_YEARS: &[Fault] = &[ClockYearsForward, ClockYearsBack];
 /// What people do.
-pub const OF_PEOPLE: &[Fault] = &[NameJoins, NameLeaves, IssuerChanges, OperatorRenews, Revoked];
+pub const OF_PEOPLE: &[Fault] = &[NameJoins, NameLeaves, IssuerChanges, OperatorRenews];
 
 /// A step of an order, as an authority sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -122,7 +122,8 @@ impl World {
     pub fn serve(&mut self, at: At, kept: Kept) {
         self.shown(at, &kept);
         self.push(kept.paper.not_after + Duration::from_secs(1), What::Expiry(at));
-        self.nodes[at.node].keeping[at.cert].served = Some(kept);
+        let keeping = &mut self.nodes[at.node].keeping[at.cert];
+        (keeping.served, keeping.published) = (Some(kept.clone()), Some(kept));
     }
 
     /// Whoever shows more than one bundle looks which is the best now.
@@ -143,6 +144,10 @@ impl World {
         }
         let mut all: Vec<(Provenance, Kept)> = Vec::new();
         for kept in node.folders[at.cert].readable().chain(keeping.unstored.iter().map(|(kept, _)| kept)) {
+            all.push((Provenance::Generation(kept.epoch), kept.clone()));
+        }
+        let known = |epoch: u64| all.iter().any(|(provenance, _)| *provenance == Provenance::Generation(epoch));
+        if let Some(kept) = keeping.published.as_ref().filter(|kept| !known(kept.epoch)) {
             all.push((Provenance::Generation(kept.epoch), kept.clone()));
         }
         for cert in self.behind(at) {

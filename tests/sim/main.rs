@@ -16,6 +16,7 @@ mod dice;
 mod disk;
 mod edge;
 mod fault;
+mod fleet;
 mod hand;
 mod install;
 mod node;
@@ -232,7 +233,8 @@ fn an_authority_of_short_lives_that_issues_nothing_good_is_not_asked_too_often()
 
 #[test]
 fn a_standby_steps_in_for_what_is_revoked_or_cannot_be_renewed() {
-    play_all(&Scenario::standing_by(), 20);
+    play_all(&Scenario::standing_by(), 10);
+    play_all(&Scenario::revoking(), 20);
 }
 
 #[test]

@@ -90,6 +90,8 @@ pub struct Keeping {
     pub journaled: bool,
     /// What clients are shown.
     pub served: Option<Kept>,
+    /// The newest generation, in memory: it stays, whatever becomes of the disk.
+    pub published: Option<Kept>,
     /// What they are shown for single names.
     pub served_apart: Vec<(Name, Kept)>,
     /// What is shown is looked at again then.

@@ -54,7 +54,6 @@ pub enum Bug {
     StandbyIsNeverShown,
     DisownedIsShown,
     RevokedIsKept,
-    NobodyAsksTheTime,
     OverdueIsDeaf,
     NobodyComesBack,
 }

@@ -80,9 +80,6 @@ impl World {
         for cert in 0..self.nodes[node].keeping.len() {
             let keeping = &mut self.nodes[node].keeping[cert];
             keeping.watch.urged = None;
-            if matches!(keeping.stage, Stage::Ordering { .. }) {
-                keeping.watch.crashed = Some(self.now);
-            }
             if keeping.unstored.is_some() {
                 keeping.watch.shown = keeping.watch.stored;
             }
@@ -128,6 +125,27 @@ impl World {
         self.check_urged(at);
         self.check_choice(at);
         self.check_asked(at);
+    }
+
+    /// What is known to be revoked is shown only while there is nothing else in force.
+    pub fn check_revoked(&mut self, at: At) {
+        let node = &self.nodes[at.node];
+        let keeping = &node.keeping[at.cert];
+        let Some((_, ca, serial)) = keeping.watch.revoked else { return };
+        let is_it = |kept: &Kept| (kept.paper.ca, kept.paper.serial) == (ca, serial);
+        if keeping.role != Role::Own || !keeping.served.as_ref().is_some_and(is_it) {
+            return;
+        }
+        let standbys = self.behind(at).filter(|cert| matches!(node.keeping[*cert].role, Role::Standby { .. }));
+        let mut others = standbys.filter_map(|cert| node.keeping[cert].served.as_ref());
+        let good = |kept: &&Kept| kept.paper.not_before <= self.now && self.now < kept.paper.not_after;
+        // Two that wanted the very same may have got the very same.
+        let better = others.find(|kept| good(kept) && !is_it(kept)).map(|kept| kept.epoch);
+        drop(others);
+        if let Some(epoch) = better {
+            let detail = format!("while epoch {epoch} of a standby is in force");
+            self.breaks("what is revoked is shown only if nothing else is there", at, detail);
+        }
     }
 
     /// The authority that issued what is held is asked about it every day.
@@ -286,7 +304,6 @@ impl World {
         // Whoever has the wrong time cannot tell what was within the hour, or the week.
         let set = self.now.since(node.clock.set_at) < HOUR * 2;
         let leapt = node.clock.leapt_at.is_some_and(|leapt| self.now.since(leapt) < DAY * 8);
-        let crashed = node.keeping[at.cert].watch.crashed.is_some_and(|crashed| self.now.since(crashed) < DAY * 7);
         for place in 0..self.cas.len() {
             let ca = &mut self.cas[place];
             if ca.limits.is_none() {
@@ -295,8 +312,7 @@ impl World {
             let (_, failed, row) = ca.books.of(&names, self.now);
             let issued = ca.books.most_issued(&names, self.now);
             let (url, detail) = (ca.url.clone(), |what: String, url: &str| format!("{what} at {url}"));
-            // An order that a crash interrupted is taken up without a second count.
-            if !leapt && issued > if crashed { 5 } else { 4 } {
+            if !leapt && issued > 4 {
                 self.breaks("at most 4 certificates a week", at, detail(format!("{issued} issued"), &url));
             } else if failed > 4 && !set {
                 self.breaks("at most 4 failed validations an hour", at, detail(format!("{failed} failed"), &url));
@@ -439,7 +455,11 @@ impl World {
         }
         let bad = keeping.names.iter().find(|name| !self.is_covered(at, **name));
         if let Some(name) = bad {
-            let detail = format!("{} of {:?}", self.names[*name as usize], keeping.stage);
+            let shown =
+                keeping.served.as_ref().map(|kept| (kept.epoch, kept.paper.not_after, kept.paper.names.clone()));
+            let apart: Vec<_> = keeping.served_apart.iter().map(|(name, kept)| (*name, kept.paper.not_after)).collect();
+            let name = &self.names[*name as usize];
+            let detail = format!("{name}; {shown:?} is shown, and {apart:?}; {:?}", keeping.stage);
             return self.breaks(rule, at, detail);
         }
         let noticed = |kept: &Kept| {

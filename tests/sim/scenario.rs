@@ -116,22 +116,27 @@ impl Scenario {
         }
     }
 
-    /// The first authority is away for longer than a life, and revokes; a standby from the second one steps in.
+    /// The first authority is away for longer than a life; a standby from the second one steps in.
     pub fn standing_by() -> Scenario {
         const AWAY: &[Fault] = &[Fault::Down, Fault::LimitedForAYear, Fault::Caa];
-        const REVOKES: &[Fault] = &[Fault::Revoked];
         let weather = Weather { shortest: DAY * 20, ..faults(AWAY, DAY * 30, DAY * 60) };
         Scenario {
             name: "standing by",
             signers: vec![lets_encrypt(REAL, weather, FAIR), lets_encrypt(REAL, FAIR, FAIR)],
             stormy: DAY * 300,
-            people: faults(REVOKES, DAY * 9, DAY),
             crash: 0.001,
             crash_every: DAY * 10,
             standby: true,
             first_by: None,
             ..Scenario::plain()
         }
+    }
+
+    /// The same, and what is shown is revoked now and then. What has expired is shown before what is revoked.
+    pub fn revoking() -> Scenario {
+        const REVOKES: &[Fault] = &[Fault::Revoked];
+        let people = faults(REVOKES, DAY * 9, DAY);
+        Scenario { name: "revoking", people, nothing_expires: false, ..Scenario::standing_by() }
     }
 
     /// Everything at once.
@@ -385,6 +390,21 @@ impl Scenario {
             name: "uneven",
             signers: vec![lets_encrypt(LONG, weather, FAIR), lets_encrypt(SHORT, weather, FAIR)],
             stormy: DAY * 200,
+            nothing_expires: false,
+            first_by: None,
+            ..Scenario::plain()
+        }
+    }
+
+    /// Names whose addresses belong to somebody else for days, and which then come back.
+    pub fn moved_away() -> Scenario {
+        const AWAY: &[Fault] = &[Fault::MovedAway];
+        let ways = Weather { shortest: DAY * 4, ..faults(AWAY, HOUR * 8, DAY * 20) };
+        Scenario {
+            name: "moved away",
+            stormy: DAY * 80,
+            quiet: DAY * 4,
+            ways,
             nothing_expires: false,
             first_by: None,
             ..Scenario::plain()

@@ -24,8 +24,6 @@ pub struct Watch {
     pub limited: Option<UnixTime>,
     /// The authority that was asked last.
     pub asked: Option<usize>,
-    /// A crash struck while it was ordered.
-    pub crashed: Option<UnixTime>,
     /// An authority wants it renewed now, since then.
     pub urged: Option<UnixTime>,
     /// Its authority was asked about renewal last.

@@ -137,7 +137,8 @@ impl World {
             let keeping = sets.iter().map(|set| world.keeping(set, all.clone(), Role::Own)).collect();
             let mut node = Node::new(keeping, world.cas.len());
             // With an odd seed a storm finds nodes that judge the time themselves.
-            node.quorum = (scenario.judged || seed % 2 == 1).then(Quorum::default);
+            let witnesses = scenario.signers.iter().any(|signer| !signer.internal);
+            node.quorum = (scenario.judged || (witnesses && seed % 2 == 1)).then(Quorum::default);
             node.judge(began);
             world.nodes.push(node);
         }
@@ -158,6 +159,7 @@ impl World {
             stage: Stage::new(),
             journaled: false,
             served: None,
+            published: None,
             served_apart: Vec::new(),
             look_again: self.now,
             unstored: None,
