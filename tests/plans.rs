@@ -311,7 +311,7 @@ fn what_a_start_forgives_leaves_a_plan_and_what_it_does_not_leaves_none() {
     let file = run("server { listen 443 ssl; ssl_certificate a; ssl_certificate_key b; }");
     assert!(file.plan.is_some() && !file.is_good() && file.first_error().unwrap().is_forgivable());
     assert!(run("server { listen 80; location / { limit_req zone=a; } }").plan.is_none());
-    assert!(run("server { listen 80; set_real_ip_from 10.0.0.0/8; }").plan.is_none());
+    assert!(run("server { listen 80; sub_filter a b; }").plan.is_none());
     assert!(run("server { listen 80; location / { auth_request /a; } }").plan.is_none());
 }
 
