@@ -424,10 +424,12 @@ impl World {
     fn grace(&mut self, at: At) -> Duration {
         let names = self.nodes[at.node].keeping[at.cert].names.clone();
         let calm = self.calm_from;
-        let watch = &self.nodes[at.node].keeping[at.cert].watch;
+        // What was split off has failures, and waits, of its own.
+        let node = &self.nodes[at.node];
+        let all = self.behind(at).chain([at.cert]).map(|cert| &node.keeping[cert].watch);
         let lately = |moment: Option<UnixTime>| moment.is_some_and(|moment| calm.since(moment) < DAY);
         let mut grace = HOUR;
-        if lately(watch.invalid) || lately(watch.limited) {
+        if all.into_iter().any(|watch| lately(watch.invalid) || lately(watch.limited)) {
             grace += HOUR * 7;
         }
         let spent = self.cas.iter_mut().any(|ca| ca.limits.is_some() && ca.books.most_issued(&names, calm) >= 3);
