@@ -3,7 +3,7 @@
 //! when etcd is away, empty or set back.
 //!
 //! Spoken is etcd's own gRPC, over hyper and rustls as they are here anyway, with the dozen messages that are needed
-//! ([`wire`]). A ready client (`etcd-client`) brings tonic, axum's router and some sixty other crates, and asks for
+//! (`wire.rs`). A ready client (`etcd-client`) brings tonic, axum's router and some sixty other crates, and asks for
 //! `protoc` wherever this is built; etcd's JSON gateway may be switched off, knows no users by client certificate
 //! and has no way to ask a watch for a sign of life.
 
