@@ -11,6 +11,8 @@ use crate::clock::UnixTime;
 
 /// The longest sleep: the civil clock may be set, and then the moment to wake has moved.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+/// A doubt about the time holds nothing back in this part of a certificate's life, the last.
+const LAST: u32 = 6;
 /// While the time is in doubt, it is looked at again after this time.
 const DOUBT: Duration = Duration::from_secs(30);
 /// A bundle that could not be stored is tried again after this time.
@@ -98,7 +100,8 @@ fn concerns_others(before: &Stage, after: &Stage) -> bool {
 pub struct Rest {
     /// Somebody wants nothing to begin by itself.
     pub paused: bool,
-    /// The time is in doubt, and a valid certificate is held: whether it is due nobody knows.
+    /// The time is in doubt, and a certificate is held with more than a [`LAST`] of its life left: whether it is due nobody
+    /// knows. With less left it is ordered all the same: a doubt may last, and an expired certificate is worse.
     pub doubted: bool,
 }
 
@@ -107,7 +110,10 @@ impl Rest {
     /// very process, its time is ours, and a certificate too many costs nothing.
     pub fn of(stage: &Stage, paused: bool, in_doubt: bool, now: UnixTime) -> Rest {
         let valid = |stage: &Stage| match stage {
-            Stage::Serving { held, .. } => held.authority != "internal" && held.not_after > now,
+            Stage::Serving { held, .. } => {
+                let last = held.not_after.since(held.not_before) / LAST;
+                held.authority != "internal" && held.not_after > now + last
+            }
             _ => false,
         };
         Rest { paused: paused && under_way(stage).is_none(), doubted: in_doubt && valid(stage) }

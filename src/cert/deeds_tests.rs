@@ -77,6 +77,7 @@ fn while_the_time_is_in_doubt_only_what_is_valid_rests() {
     assert!(rest.doubted && !rest.hears(&Event::Tick) && rest.hears(&Event::Renew));
     assert_eq!(rest.wakes_at(&serving(due.clone(), 60 * DAY), now, None), now + DOUBT);
     assert!(!rests(held(0, 60 * DAY)).doubted, "it has expired");
+    assert!(!rests(held(0, 73 * DAY)).doubted, "a doubt may last, and little of its life is left");
     assert!(!rests(Held { authority: "internal".into(), ..due.clone() }).doubted, "our own time is its time");
     let window = RenewalInfo { start: now, end: now + DOUBT, explanation: None, ask_again: DOUBT };
     assert!(rest.hears(&Event::RenewalInfo(1, window)));
