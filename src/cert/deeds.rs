@@ -100,7 +100,7 @@ fn concerns_others(before: &Stage, after: &Stage) -> bool {
 pub struct Rest {
     /// Somebody wants nothing to begin by itself.
     pub paused: bool,
-    /// The time is in doubt, and a certificate is held with more than a [`LAST`] of its life left: whether it is due nobody
+    /// The time is in doubt, and a certificate is held with more than a sixth of its life left: whether it is due nobody
     /// knows. With less left it is ordered all the same: a doubt may last, and an expired certificate is worse.
     pub doubted: bool,
 }
